@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan and what belongs to it, as filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan, with_password
+from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
+
+
+def plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, Any]:
+    """The plan of one host; see roles/plan."""
+    try:
+        return make_plan(values, host)
+    except PlanError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Which hosts run which service, from the inventory's groups."""
+    try:
+        return make_topology(groups, hostvars)
+    except PlanError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def address(hosts: Mapping[str, list[dict[str, str]]], host: str) -> str:
+    """The private address of one host of a topology; loopback where there is none."""
+    return address_of(hosts, host)
+
+
+def services(groups: list[str], broker: str) -> list[str]:
+    """The roles that a host carries for its inventory groups."""
+    return services_of(groups, broker)
+
+
+def broker_url(broker: Mapping[str, Any], password: str, user: str | None = None) -> str:
+    """The broker's URL with the password in it."""
+    return with_password(broker["url"], password, user)
+
+
+def backend_url(backend: Mapping[str, Any], password: str) -> str:
+    """The result backend's URL with the password in it; empty where there is none."""
+    return with_password(backend["url"], password)
+
+
+class FilterModule:
+    """What this file offers to Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "plan": plan,
+            "topology": topology,
+            "address": address,
+            "services": services,
+            "broker_url": broker_url,
+            "backend_url": backend_url,
+        }

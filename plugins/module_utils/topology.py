@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which host runs what, read from an inventory's groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import KINDS, PlanError
+
+#: The roles that a member of an inventory group carries; the broker's is the kind of broker itself.
+SERVICES = {
+    "backend": ("redis",),
+    "tracker": ("bugsink",),
+    "worker": ("app", "sentry", "worker"),
+    "beat": ("app", "sentry", "beat"),
+    "monitor": ("flower",),
+}
+
+
+def make_topology(
+    groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[dict[str, str]]]:
+    """Hosts of each service with the address the others reach them at.
+
+    On a single machine everything speaks over loopback. On several, a host's address is its ``celery_address``,
+    else its default IPv4 address from the facts, else the address Ansible itself uses.
+    """
+    members = {kind: list(groups.get(kind) or []) for kind in KINDS}
+    everyone = list(dict.fromkeys(name for names in members.values() for name in names))
+    alone = len(everyone) == 1
+    workers = {name: hostvars[name].get("celery_workers") for name in everyone}
+    if any(declared != workers[everyone[0]] for declared in workers.values()):
+        raise PlanError(
+            [
+                "celery_workers differs between hosts, so the broker could miss a queue that a worker consumes; "
+                "declare it once in group_vars/all and place an entry with its 'hosts' key"
+            ]
+        )
+    return {
+        kind: [{"name": name, "address": "127.0.0.1" if alone else _address(name, hostvars[name])} for name in names]
+        for kind, names in members.items()
+    }
+
+
+def _address(name: str, variables: Mapping[str, Any]) -> str:
+    facts = variables.get("ansible_facts") or {}
+    default = facts.get("default_ipv4") or {}
+    return str(variables.get("celery_address") or default.get("address") or variables.get("ansible_host") or name)
+
+
+def address_of(topology: Mapping[str, list[Mapping[str, str]]], host: str) -> str:
+    """The private address of one host of a topology; loopback where the host stands alone."""
+    return next((e["address"] for hosts in topology.values() for e in hosts if e["name"] == host), "127.0.0.1")
+
+
+def services_of(groups: Iterable[str], broker: str) -> list[str]:
+    """Roles of a host that is in these groups, each once."""
+    roles = SERVICES | {"broker": (broker,) if broker in ("rabbitmq", "redis") else ()}
+    return list(dict.fromkeys(role for group in KINDS if group in set(groups) for role in roles[group]))

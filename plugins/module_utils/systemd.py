@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a systemd unit is, what it should be, and what has to be done about the difference."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+OWN_FILES = "/etc/systemd/system/"
+"""Unit files and drop-ins below this folder belong to the administrator; a unit older than they are is stale."""
+
+PROPERTIES = (
+    "LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath", "DropInPaths", "NeedDaemonReload", "Type",
+    "Result", "StatusText", "ExecMainCode", "ExecMainStatus", "NRestarts", "ActiveEnterTimestampMonotonic",
+    "ExecMainStartTimestampMonotonic", "TimeoutStartUSec", "TimeoutStopUSec",
+)  # fmt: skip
+
+SUFFIXES = ("service", "target", "timer", "socket", "mount", "path", "slice", "scope", "swap", "automount", "device")
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800, "y": 31557600}
+ENABLED = frozenset({"enabled", "enabled-runtime", "alias", "indirect", "generated", "transient"})
+DISABLED = frozenset({"disabled", "static", "masked", "masked-runtime", "alias", "indirect", "generated", "transient", ""})
+UP = frozenset({"active", "reloading"})
+
+
+def full_name(name: str) -> str:
+    """Add .service to a name without a suffix, as systemctl does."""
+    return name if name.rpartition(".")[2] in SUFFIXES else f"{name}.service"
+
+
+def seconds(span: str) -> float | None:
+    """Read a time span as `systemctl show` prints it ("1min 30s"); None when it has no end or is not known."""
+    parts = re.findall(r"([\d.]+)\s*([a-z]+)", span)
+    if not parts or any(unit not in SECONDS for _number, unit in parts):
+        return None
+    return sum(float(number) * SECONDS[unit] for number, unit in parts)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A unit as the playbook wants it."""
+
+    name: str
+    state: str = "started"
+    enabled: bool = True
+    masked: bool = False
+    watch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A unit as systemd shows it."""
+
+    properties: Mapping[str, str]
+    linked: bool = False
+    """Whether a .wants or .requires folder still names it, although it has no unit file any more."""
+
+    def __getitem__(self, name: str) -> str:
+        return self.properties.get(name, "")
+
+    @property
+    def known(self) -> bool:
+        """Whether systemd found a unit file, or the mask of one."""
+        return self["LoadState"] != "not-found"
+
+    @property
+    def running(self) -> bool:
+        """Whether it is up."""
+        return self["ActiveState"] in UP
+
+    @property
+    def looping(self) -> bool:
+        """Whether it has crashed and waits for its next try."""
+        return self["SubState"].startswith("auto-restart")
+
+    @property
+    def started_at(self) -> float:
+        """Seconds on the monotonic clock at which its present start began; 0 when it has not been started."""
+        stamps = (self["ExecMainStartTimestampMonotonic"], self["ActiveEnterTimestampMonotonic"])
+        return next((int(stamp) / 1e6 for stamp in stamps if stamp.isdecimal() and int(stamp)), 0.0)
+
+    @property
+    def own_files(self) -> list[str]:
+        """Its unit file and drop-ins that belong to the administrator."""
+        files = [self["FragmentPath"], *self["DropInPaths"].split()]
+        return [path for path in files if path.startswith(OWN_FILES)]
+
+    def why(self) -> str:
+        """Say in a few words how it is doing."""
+        state = "it crashes again and again" if self.looping else f"it is {self['ActiveState']}"
+        if self["ActiveState"] == "activating" and not self.looping:
+            state = "it is still starting"
+        details = [f"result: {self['Result']}"] if self["Result"] not in ("", "success") else []
+        if self["ExecMainStatus"] not in ("", "0"):
+            kind = "exit status" if self["ExecMainCode"] == "1" else "signal"
+            details.append(f"{kind} {self['ExecMainStatus']}")
+        if self["StatusText"]:
+            details.append(f"status: {self['StatusText']}")
+        return f"{state} ({', '.join(details)})" if details else state
+
+
+def parse(output: str, names: Sequence[str], folder: str = OWN_FILES) -> dict[str, Seen]:
+    """Read what `systemctl show` printed about names, in their order."""
+    blocks = [block for block in output.strip().split("\n\n") if block.strip()]
+    if len(blocks) != len(names):
+        raise ValueError(f"systemctl show printed {len(blocks)} units where {len(names)} were asked for")
+    seen = {}
+    for name, block in zip(names, blocks, strict=True):
+        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        linked = any(glob.glob(os.path.join(folder, f"*.{kind}", glob.escape(name))) for kind in ("wants", "requires"))
+        seen[name] = Seen(properties, linked)
+    return seen
+
+
+def touches(path: str, watched: Collection[str]) -> bool:
+    """Whether path is a watched path, or lies below one."""
+    return any(path == place or path.startswith(place.rstrip("/") + "/") for place in watched)
+
+
+def newest(path: str) -> float:
+    """Return the latest modification below path in seconds; a link counts as itself, what does not exist is old.
+
+    A folder counts too, because a file may have been removed from it, except where Python has put its cache.
+    """
+    try:
+        latest = os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+    if os.path.islink(path) or not os.path.isdir(path):
+        return latest
+    latest = 0.0
+    for folder, folders, files in os.walk(path):
+        cached = "__pycache__" in folders
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in [*(() if cached else (".",)), *files]:
+            try:
+                latest = max(latest, os.lstat(os.path.join(folder, name)).st_mtime)
+            except OSError:  # removed meanwhile: its folder is newer then
+                continue
+    return latest
+
+
+def is_stale(seen: Seen, watch: Collection[str], changed_paths: Collection[str], clock: float) -> bool:
+    """Whether something that the unit read at its start has changed since; clock is wall time minus monotonic time."""
+    watched = [*watch, *seen.own_files]
+    if any(touches(path, watched) for path in changed_paths):
+        return True
+    return any(newest(path) > seen.started_at + clock for path in watched)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What has to be done, each step for all of its units at once."""
+
+    unmask: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    disable: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
+    reset: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__dataclass_fields__)
+
+
+def plan(units: Sequence[Wanted], seen: Mapping[str, Seen], stale: Collection[str]) -> Steps:
+    """Decide what has to be done."""
+    steps: dict[str, list[str]] = {name: [] for name in Steps.__dataclass_fields__}
+    for unit in units:
+        found, name = seen[unit.name], unit.name
+        enabled = unit.enabled and unit.state != "absent" and not unit.masked
+        masked_now = found["LoadState"] == "masked"
+        if masked_now and not unit.masked and unit.state != "absent":
+            steps["unmask"].append(name)
+        if unit.masked and not masked_now:
+            steps["mask"].append(name)
+        if enabled and found["UnitFileState"] not in ENABLED:
+            steps["enable"].append(name)
+        if not enabled and (found["UnitFileState"] not in DISABLED or (not found.known and found.linked)):
+            steps["disable"].append(name)
+        if unit.state == "started":
+            if found.running:
+                steps["restart"] += [name] if name in stale else []
+            else:
+                steps["reset"] += [name] if found["ActiveState"] == "failed" else []
+                steps["restart" if found.looping else "start"].append(name)
+        elif found["ActiveState"] not in ("inactive", "failed", ""):
+            steps["stop"].append(name)
+        elif found["ActiveState"] == "failed":
+            steps["reset"].append(name)
+    return Steps(**{name: tuple(names) for name, names in steps.items()})
+
+
+def patience(found: Seen, restart: bool) -> float:
+    """Seconds that a unit may take by its own time-outs."""
+    start = seconds(found["TimeoutStartUSec"])
+    stop = seconds(found["TimeoutStopUSec"]) if restart else 0.0
+    return (600.0 if start is None else start) + (600.0 if stop is None else stop)

@@ -1,0 +1,298 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring systemd units into their wanted state, and restart those that run with old files."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: units
+short_description: Bring systemd units into their wanted state, and restart those that run with old files
+description:
+  - Enables, disables, masks, starts and stops any number of units in one task; those that start, start together.
+  - Restarts exactly the units that were started before something they watch was changed. The files' times are compared
+    with the unit's start, so a play that was interrupted between the change and the restart is not forgotten.
+  - A unit's own file and drop-ins below C(/etc/systemd/system) are always watched.
+  - Reloads systemd's configuration when, and only when, systemd says that it is out of date.
+author: celeryops.stack maintainers (@celeryops)
+options:
+  units:
+    description: The units.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the unit; C(.service) may be left out. An instance of a template is a unit.
+        type: str
+        required: true
+      watch:
+        description:
+          - Files, folders (everything below, except C(__pycache__)) and links (themselves) that the unit reads at start.
+        type: list
+        elements: path
+        default: []
+      state:
+        description: V(absent) stops and disables; the unit file is removed elsewhere.
+        type: str
+        choices: [started, stopped, absent]
+        default: started
+      enabled:
+        description: Whether it starts with the host; by default it does when its state is V(started).
+        type: bool
+      masked:
+        description: Whether nobody can start it.
+        type: bool
+        default: false
+  changed_paths:
+    description:
+      - Paths that this play changed, as M(celeryops.stack.files) returns them; units that watch one are restarted.
+      - In check mode this is how a unit is known to be restarted; also a changed owner or mode is known only from here.
+    type: list
+    elements: path
+    default: []
+  timeout:
+    description: Seconds to wait for all units; by default what the units' own time-outs allow.
+    type: int
+attributes:
+  check_mode:
+    description: Says what it would do; a unit whose file does not exist yet would be started.
+    support: full
+  diff_mode:
+    description: Shows the steps.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Service | Start what the plan says
+  celeryops.stack.units:
+    changed_paths: "{{ __worker_files.changed_paths }}"
+    units:
+      - name: celery-worker-critical@1.service
+        watch: [/etc/celery/settings.json, /opt/celery/app/current]
+      - {name: celery-worker-old@1.service, state: absent}
+"""
+
+RETURN = r"""
+started:
+  description: Units that were not running and now are.
+  type: list
+  elements: str
+  returned: always
+restarted:
+  description: Units that ran with old files, or crashed again and again.
+  type: list
+  elements: str
+  returned: always
+stopped:
+  description: Units that were running and no longer are.
+  type: list
+  elements: str
+  returned: always
+enabled:
+  description: Units that were not enabled and now are.
+  type: list
+  elements: str
+  returned: always
+disabled:
+  description: Units that were enabled and no longer are.
+  type: list
+  elements: str
+  returned: always
+reloaded:
+  description: Whether systemd's configuration was reloaded.
+  type: bool
+  returned: always
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
+    PROPERTIES,
+    Seen,
+    Steps,
+    Wanted,
+    full_name,
+    is_stale,
+    parse,
+    patience,
+    plan,
+)
+
+SETTLE = 1.0
+"""Seconds that a unit which can not report readiness must stay up."""
+
+JOURNAL_LINES = 15
+
+
+class Systemd:
+    """The host's systemd."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+
+    def fail(self, sentence: str, **facts: Any) -> NoReturn:
+        """Stop with one sentence."""
+        self.module.fail_json(msg=sentence, **facts)
+        raise AssertionError  # fail_json does not return
+
+    def run(self, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+        """Run systemctl; a time-out looks like a failure."""
+        command = ["systemctl", "--no-ask-password", "--no-pager", *arguments]
+        environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
+        try:
+            return subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=timeout, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(command, 124, "", f"systemctl took longer than {timeout:.0f} s")
+        except FileNotFoundError:
+            self.fail("units: this host has no systemctl: the collection needs a host that runs systemd.")
+
+    def must(self, *arguments: str) -> None:
+        """Run systemctl for something that has no reason to fail."""
+        done = self.run(*arguments)
+        if done.returncode:
+            self.fail(f"units: systemctl {' '.join(arguments)} failed: {done.stderr.strip()}")
+
+    def show(self, names: Sequence[str]) -> dict[str, Seen]:
+        """Look at units, all in one call."""
+        if not names:
+            return {}
+        done = self.run("show", "--property", ",".join(PROPERTIES), "--", *names)
+        if done.returncode:
+            self.fail(f"units: systemctl show failed: {done.stderr.strip()}")
+        return parse(done.stdout, names)
+
+    def journal(self, name: str, since: float) -> str:
+        """Return what a unit logged since a moment."""
+        command = ["journalctl", "--no-pager", "--quiet", "--output=short", f"--since=@{since:.6f}", "--unit", name]
+        try:
+            done = subprocess.run([*command, f"--lines={JOURNAL_LINES}"], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return "(this host has no journalctl)"
+        return done.stdout.rstrip() or "(nothing in its journal)"
+
+
+def converge(systemd: Systemd, steps: Steps, units: Sequence[Wanted], timeout: int | None) -> None:
+    """Take the steps, and fail when a unit does not come up."""
+    for verb in ("unmask", "stop", "disable", "mask", "enable"):
+        names = getattr(steps, verb)
+        if names:
+            systemd.must(verb, "--", *names)
+    names = [unit.name for unit in units]
+    seen = systemd.show(names)
+    for unit in units:
+        if not seen[unit.name].known and unit.state == "started":
+            systemd.fail(f"units: there is no unit {unit.name} on this host: write its unit file first.")
+    if unable := [name for name in steps.enable if seen[name]["UnitFileState"] == "static"]:
+        systemd.fail(
+            f"units: {unable[0]} can not be enabled, because it has no [Install] section: add one, or set enabled: false."
+        )
+    if steps.reset:
+        systemd.run("reset-failed", "--", *steps.reset)
+    begun = [*steps.start, *steps.restart]
+    if not begun:
+        return
+    since = time.time()
+    wait = timeout or max(patience(seen[name], name in steps.restart) for name in begun) + 15
+    for verb, chosen in (("restart", steps.restart), ("start", steps.start)):
+        if chosen:
+            systemd.run(verb, "--", *chosen, timeout=max(since + wait - time.time(), 1))
+    report(systemd, settle(systemd, begun), since)
+
+
+def settle(systemd: Systemd, names: Sequence[str]) -> dict[str, Seen]:
+    """Look at units that were just started; those that can not report readiness are watched for a moment."""
+    first = seen = systemd.show(names)
+    unsure = [name for name in names if first[name]["Type"] in ("simple", "exec", "idle")]
+    end = time.monotonic() + SETTLE
+    while unsure and time.monotonic() < end and all(seen[name].running for name in names):
+        time.sleep(0.1)
+        seen = {**seen, **systemd.show(unsure)}
+    return seen
+
+
+def report(systemd: Systemd, seen: dict[str, Seen], since: float) -> None:
+    """Fail with a sentence and the journal of every unit that is not up."""
+    once = {name for name, found in seen.items() if found["Type"] == "oneshot" and found["ActiveState"] == "inactive"}
+    down = {
+        name: found
+        for name, found in seen.items()
+        if not found.running and not (name in once and found["Result"] == "success")
+    }
+    if not down:
+        return
+    stories = [
+        f"{name} did not come up: {found.why()}. Its last journal lines:\n{systemd.journal(name, since)}"
+        for name, found in down.items()
+    ]
+    systemd.fail("\n".join(stories), failed_units=sorted(down))
+
+
+UNIT: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "watch": {"type": "list", "elements": "path", "default": []},
+    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+    "enabled": {"type": "bool"},
+    "masked": {"type": "bool", "default": False},
+}
+
+
+def wanted(entry: dict[str, Any]) -> Wanted:
+    """Read one entry of the module's units."""
+    enabled = entry["state"] == "started" if entry["enabled"] is None else entry["enabled"]
+    return Wanted(full_name(entry["name"]), entry["state"], enabled, entry["masked"], tuple(entry["watch"]))
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "dict", "required": True, "options": UNIT},
+            "changed_paths": {"type": "list", "elements": "path", "default": []},
+            "timeout": {"type": "int"},
+        },
+        supports_check_mode=True,
+    )
+    systemd = Systemd(module)
+    units = [wanted(entry) for entry in module.params["units"]]
+    names = [unit.name for unit in units]
+    for unit in units:
+        if names.count(unit.name) > 1:
+            systemd.fail(f"units: {unit.name} is listed twice.")
+        if unit.masked and unit.state == "started":
+            systemd.fail(f"units: {unit.name} can not be both masked and started.")
+    seen = systemd.show(names)
+    unknown = any(unit.state == "started" and not seen[unit.name].known for unit in units)
+    reload = any(found["NeedDaemonReload"] == "yes" for found in seen.values()) or (unknown and not module.check_mode)
+    if reload and not module.check_mode:
+        systemd.must("daemon-reload")
+        seen = systemd.show(names)
+    clock = time.time() - time.monotonic()
+    changed_paths = module.params["changed_paths"]
+    stale = {unit.name for unit in units if is_stale(seen[unit.name], unit.watch, changed_paths, clock)}
+    steps = plan(units, seen, stale)
+    if steps and not module.check_mode:
+        converge(systemd, steps, units, module.params["timeout"])
+    result: dict[str, Any] = {
+        "changed": bool(steps) or reload,
+        "reloaded": reload,
+        "started": list(steps.start),
+        "restarted": list(steps.restart),
+        "stopped": list(steps.stop),
+        "enabled": list(steps.enable),
+        "disabled": list(steps.disable),
+    }
+    if module._diff:
+        lines = [f"{verb} {name}\n" for verb in Steps.__dataclass_fields__ for name in getattr(steps, verb)]
+        result["diff"] = {"before": "", "after": "".join(lines), "before_header": "units", "after_header": "units"}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan, with_password
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
+from ansible_collections.celeryops.stack.plugins.module_utils.units import each_file, unit_lines, watching
 
 
 def plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, Any]:
@@ -25,16 +26,6 @@ def topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str
         return make_topology(groups, hostvars)
     except PlanError as error:
         raise AnsibleFilterError(str(error)) from None
-
-
-def address(hosts: Mapping[str, list[dict[str, str]]], host: str) -> str:
-    """The private address of one host of a topology; loopback where there is none."""
-    return address_of(hosts, host)
-
-
-def services(groups: list[str], broker: str) -> list[str]:
-    """The roles that a host carries for its inventory groups."""
-    return services_of(groups, broker)
 
 
 def broker_url(broker: Mapping[str, Any], password: str, user: str | None = None) -> str:
@@ -54,8 +45,11 @@ class FilterModule:
         return {
             "plan": plan,
             "topology": topology,
-            "address": address,
-            "services": services,
+            "address": address_of,
+            "services": services_of,
+            "each_file": each_file,
+            "watching": watching,
+            "unit_lines": unit_lines,
             "broker_url": broker_url,
             "backend_url": backend_url,
         }

@@ -261,6 +261,7 @@ def _worker(
         return None
     per_child = spec["max_memory_per_child"]
     spec["max_memory_per_child"] = per_child // 1024 if per_child else None  # Celery counts KiB
+    spec["worker"] = name
     spec["unit"] = unit
     spec["timeout_stop"] = spec.pop("stop_timeout") or spec["time_limit"] + STOP_MARGIN
     spec["timeout_start"] = 90

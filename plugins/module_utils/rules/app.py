@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes a release impossible before it has begun."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
+_REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?\s*([<>=!~].*)?$")
+
+
+def problems(values: Mapping[str, Any]) -> list[str]:
+    """One sentence for each fault of the ``app_*`` variables."""
+    found = []
+    source = str(values.get("app_source") or "")
+    if not source:
+        found.append(
+            "app_source is not set; write what to release: a directory or a wheel on this machine, "
+            "or a pinned package such as shop==1.2.0"
+        )
+    elif problem := _source_problem(source):
+        found.append(problem)
+    for requirement in values.get("app_requirements") or []:
+        if not _PINNED.match(str(requirement)):
+            found.append(f"app_requirements holds '{requirement}', which is not pinned; write it like redis==8.1.0")
+    keep = str(values.get("app_keep", ""))
+    if not keep.isdigit() or int(keep) < 2:
+        found.append(f"app_keep is {keep!r}, which would leave nothing to go back to; write a whole number, 2 or more")
+    return found
+
+
+def _source_problem(source: str) -> str | None:
+    path = os.path.expanduser(source)
+    if source.endswith(".whl"):
+        return None if os.path.isfile(path) else f"app_source names the wheel {source}, which is not there; build it first"
+    if "/" in source or source.startswith((".", "~")):
+        if not os.path.isdir(path):
+            return f"app_source names the directory {source}, which is not there; write the path of your project"
+        known = ("pyproject.toml", "setup.py", "requirements.txt", "requirements.lock")
+        if not any(os.path.isfile(os.path.join(path, name)) for name in known):
+            return f"app_source is {source}, which says nowhere what it needs; put a requirements.txt or pyproject.toml in it"
+        return None
+    if _PINNED.match(source):
+        return None
+    if _REQUIREMENT.match(source):
+        name = re.split(r"[<>=!~\[\s]", source, maxsplit=1)[0]
+        return f"app_source is '{source}', which could be another version tomorrow; pin it, like {name}==1.2.0"
+    return f"app_source is '{source}', which is no directory, no wheel and no pinned package; write one of these"

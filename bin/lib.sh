@@ -6,7 +6,8 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 cache=$root/.cache
-export PATH="$venv/bin:$PATH" DOCKER=${DOCKER:-docker} ANSIBLE_CONFIG="$root/ansible.cfg"
+read -ra docker <<<"${DOCKER:-docker}" # two words for a user outside the docker group: sudo docker
+export PATH="$venv/bin:$PATH"
 mkdir -p "$cache"
 
 say() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
@@ -17,10 +18,6 @@ as_root() {
   command -v sudo >/dev/null || die "'$*' needs root: install sudo or run this as root"
   sudo "$@"
 }
-
-# $DOCKER may be two words: "sudo docker".
-# shellcheck disable=SC2086
-docker() { command $DOCKER "$@"; }
 
 apt_install() {
   command -v apt-get >/dev/null || die "install these yourself, there is no apt here: $*"
@@ -64,10 +61,15 @@ make_venv() { "$1" -m venv --clear "$2" >/dev/null 2>&1; }
 # --- the container engine -------------------------------------------------------------------------------------------
 
 engine_answers() {
-  if command docker info >/dev/null 2>&1; then DOCKER=docker; return; fi
-  [ "$(id -u)" != 0 ] && command -v sudo >/dev/null && command -v docker >/dev/null || return 1
-  sudo -n docker info >/dev/null 2>&1 || { [ -t 0 ] && sudo docker info >/dev/null 2>&1; } || return 1
-  DOCKER="sudo docker"
+  command -v docker >/dev/null || return 1
+  if docker info >/dev/null 2>&1; then
+    docker=(docker)
+  elif [ "$(id -u)" != 0 ] && command -v sudo >/dev/null && sudo docker info >/dev/null 2>&1; then
+    docker=(sudo docker)
+  else
+    return 1
+  fi
+  export DOCKER="${docker[*]}"
 }
 
 ensure_engine() {
@@ -124,31 +126,32 @@ stop_engine() {
 
 # --- the hosts' images ----------------------------------------------------------------------------------------------
 
-# ensure_image host|ready SUITE: celeryops/host:SUITE or celeryops/host-ready:SUITE
+# ensure_image celeryops/host:SUITE|celeryops/host-ready:SUITE
 ensure_image() {
-  local name=celeryops/host stamp
-  [ "$1" = host ] || name=celeryops/host-$1
+  local suite=${1##*:} target=host stamp
+  case $1 in celeryops/host-ready:*) target=ready ;; esac
   stamp=$(cd "$root/tests/hosts" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
-  [ "$(docker image inspect --format '{{index .Config.Labels "celeryops.stamp"}}' "$name:$2" 2>/dev/null)" != "$stamp" ] ||
+  [ "$("${docker[@]}" image inspect --format '{{index .Config.Labels "celeryops.stamp"}}' "$1" 2>/dev/null)" != "$stamp" ] ||
     return 0
-  ensure_base "$2"
-  say "building the image $name:$2"
+  ensure_base "$suite"
+  say "building the image $1"
   # The classic builder, because buildx is not everywhere.
-  DOCKER_BUILDKIT=0 docker build --quiet --target "$1" --build-arg "BASE=celeryops/base:$2" \
-    --label "celeryops.stamp=$stamp" --tag "$name:$2" "$root/tests/hosts" >"$cache/build.log" 2>&1 ||
-    { cat "$cache/build.log" >&2; die "could not build the image $name:$2"; }
+  env DOCKER_BUILDKIT=0 "${docker[@]}" build --quiet --target "$target" --build-arg "BASE=celeryops/base:$suite" \
+    --label "celeryops.stamp=$stamp" --tag "$1" "$root/tests/hosts" >"$cache/build.$suite.log" 2>&1 ||
+    { cat "$cache/build.$suite.log" >&2; die "could not build the image $1"; }
+  rm -f "$cache/build.$suite.log"
 }
 
 # celeryops/base:SUITE, from the registry, or from Debian's mirror where no registry answers
 ensure_base() {
-  docker image inspect "celeryops/base:$1" >/dev/null 2>&1 && return
-  if timeout 60 $DOCKER pull --quiet "debian:$1" >/dev/null 2>&1; then
-    docker tag "debian:$1" "celeryops/base:$1"
+  "${docker[@]}" image inspect "celeryops/base:$1" >/dev/null 2>&1 && return
+  if timeout 60 "${docker[@]}" pull --quiet "debian:$1" >/dev/null 2>&1; then
+    "${docker[@]}" tag "debian:$1" "celeryops/base:$1"
     return
   fi
   command -v mmdebstrap >/dev/null || apt_install mmdebstrap debian-archive-keyring
   say "no container registry answers: making Debian $1 with mmdebstrap (about half a minute)"
   as_root mmdebstrap --quiet --variant=apt --include=ca-certificates \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' "$1" - | docker import - "celeryops/base:$1" >/dev/null
+    --dpkgopt='path-exclude=/usr/share/locale/*' "$1" - | "${docker[@]}" import - "celeryops/base:$1" >/dev/null
 }

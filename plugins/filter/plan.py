@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan, with_password
+from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
 from ansible_collections.celeryops.stack.plugins.module_utils.units import each_file, unit_lines, watching
 
@@ -45,6 +46,7 @@ class FilterModule:
         return {
             "plan": plan,
             "topology": topology,
+            "plan_table": plan_table,
             "address": address_of,
             "services": services_of,
             "each_file": each_file,

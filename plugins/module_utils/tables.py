@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan as tables for a reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+UNIT_COLUMNS = {
+    "unit": "name",
+    "node": "node",
+    "queues": "queues",
+    "pool": "pool",
+    "conc.": "concurrency",
+    "prefetch": "prefetch_multiplier",
+    "soft s": "soft_time_limit",
+    "hard s": "time_limit",
+    "stop s": "timeout_stop",
+    "memory": "memory_max",
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of left-aligned columns, two spaces apart."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def cell(key: str, value: Any) -> str:
+    """One value as text: lists with commas, bytes as MiB, nothing as a dash."""
+    if value is None:
+        return "-"
+    if key == "memory_max":
+        return f"{value // 1024**2}M"
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def plan_table(plan: Mapping[str, Any]) -> list[str]:
+    """The plan of one host: its units, the broker's queues, and the settings that a producer needs too."""
+    rows = [[cell(key, unit[key]) for key in UNIT_COLUMNS.values()] for unit in plan["units"]]
+    broker = plan["broker"]
+    lines = table(list(UNIT_COLUMNS), rows) if rows else ["no worker runs on this host"]
+    lines += ["", f"broker            {broker['url']}", f"result backend    {plan['result_backend']['url'] or '-'}"]
+    if broker["kind"] != "redis":
+        lines += [
+            f"queues            {', '.join(broker['queues'])} (quorum, exchange '{broker['exchange']}', topic)",
+            f"dead letters      {broker['dead_letter_queue']}",
+            f"consumer time-out {broker['consumer_timeout'] // 1000} s",
+        ]
+    lines += [f"beat              {plan['beat']['host'] or '-'}", "", "settings that producers share:"]
+    lines += [
+        f"  {key} = {json.dumps(value)}"
+        for key, value in sorted(plan["settings"].items())
+        if key.startswith(("task_", "broker_", "result_"))
+    ]
+    return lines

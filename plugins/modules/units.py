@@ -107,7 +107,7 @@ reloaded:
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -178,26 +178,31 @@ class Systemd:
         return done.stdout.rstrip() or "(nothing in its journal)"
 
 
-def converge(systemd: Systemd, steps: Steps, units: Sequence[Wanted], timeout: int | None) -> None:
+def objection(units: Sequence[Wanted], seen: Mapping[str, Seen], steps: Steps, check_mode: bool) -> str | None:
+    """Say what makes the steps impossible, if anything."""
+    for unit in units:
+        if unit.state == "started" and not seen[unit.name].known and not check_mode:
+            return f"units: there is no unit {unit.name} on this host: write its unit file first."
+        if unit.name in steps.enable and seen[unit.name]["UnitFileState"] == "static":
+            return (
+                f"units: {unit.name} can not be enabled, because it has no [Install] section: "
+                "add one, or set enabled: false."
+            )
+    return None
+
+
+def converge(systemd: Systemd, steps: Steps, timeout: int | None) -> None:
     """Take the steps, and fail when a unit does not come up."""
     for verb in ("unmask", "stop", "disable", "mask", "enable"):
         names = getattr(steps, verb)
         if names:
             systemd.must(verb, "--", *names)
-    names = [unit.name for unit in units]
-    seen = systemd.show(names)
-    for unit in units:
-        if not seen[unit.name].known and unit.state == "started":
-            systemd.fail(f"units: there is no unit {unit.name} on this host: write its unit file first.")
-    if unable := [name for name in steps.enable if seen[name]["UnitFileState"] == "static"]:
-        systemd.fail(
-            f"units: {unable[0]} can not be enabled, because it has no [Install] section: add one, or set enabled: false."
-        )
     if steps.reset:
         systemd.run("reset-failed", "--", *steps.reset)
     begun = [*steps.start, *steps.restart]
     if not begun:
         return
+    seen = systemd.show(begun)
     since = time.time()
     wait = timeout or max(patience(seen[name], name in steps.restart) for name in begun) + 15
     for verb, chosen in (("restart", steps.restart), ("start", steps.start)):
@@ -277,8 +282,10 @@ def main() -> None:
     changed_paths = module.params["changed_paths"]
     stale = {unit.name for unit in units if is_stale(seen[unit.name], unit.watch, changed_paths, clock)}
     steps = plan(units, seen, stale)
+    if sentence := objection(units, seen, steps, module.check_mode):
+        systemd.fail(sentence)
     if steps and not module.check_mode:
-        converge(systemd, steps, units, module.params["timeout"])
+        converge(systemd, steps, module.params["timeout"])
     result: dict[str, Any] = {
         "changed": bool(steps) or reload,
         "reloaded": reload,

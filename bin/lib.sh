@@ -6,8 +6,8 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 cache=$root/.cache
-read -ra docker <<<"${DOCKER:-docker}" # two words for a user outside the docker group: sudo docker
-export PATH="$venv/bin:$PATH"
+read -ra docker <<<"${DOCKER:-docker}"
+export PATH="$venv/bin:$PATH" DOCKER_BUILDKIT=0 # the classic builder: buildx is not everywhere
 mkdir -p "$cache"
 
 say() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
@@ -65,7 +65,7 @@ engine_answers() {
   if docker info >/dev/null 2>&1; then
     docker=(docker)
   elif [ "$(id -u)" != 0 ] && command -v sudo >/dev/null && sudo docker info >/dev/null 2>&1; then
-    docker=(sudo docker)
+    docker=(sudo env DOCKER_BUILDKIT=0 docker) # sudo drops the environment
   else
     return 1
   fi
@@ -135,8 +135,7 @@ ensure_image() {
     return 0
   ensure_base "$suite"
   say "building the image $1"
-  # The classic builder, because buildx is not everywhere.
-  env DOCKER_BUILDKIT=0 "${docker[@]}" build --quiet --target "$target" --build-arg "BASE=celeryops/base:$suite" \
+  "${docker[@]}" build --quiet --target "$target" --build-arg "BASE=celeryops/base:$suite" \
     --label "celeryops.stamp=$stamp" --tag "$1" "$root/tests/hosts" >"$cache/build.$suite.log" 2>&1 ||
     { cat "$cache/build.$suite.log" >&2; die "could not build the image $1"; }
   rm -f "$cache/build.$suite.log"

@@ -37,7 +37,7 @@ def cell(key: str, value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def plan_table(plan: Mapping[str, Any]) -> list[str]:
+def plan_table(plan: Mapping[str, Any]) -> str:
     """The plan of one host: its units, the broker's queues, and the settings that a producer needs too."""
     rows = [[cell(key, unit[key]) for key in UNIT_COLUMNS.values()] for unit in plan["units"]]
     broker = plan["broker"]
@@ -55,4 +55,4 @@ def plan_table(plan: Mapping[str, Any]) -> list[str]:
         for key, value in sorted(plan["settings"].items())
         if key.startswith(("task_", "broker_", "result_"))
     ]
-    return lines
+    return "\n".join(lines)

@@ -63,6 +63,10 @@ WORKER_KEYS: dict[str, tuple[str, Any]] = {
     "watchdog": ("seconds", 60),
     "log_level": ("log level", "INFO"),
 }
+#: Keys for which an empty value says something else than the default: no limit, or no watchdog.
+NULLABLE = ("soft_time_limit", "time_limit", "max_tasks_per_child", "watchdog")
+#: Keys that only the prefork pool heeds.
+PREFORK_ONLY = ("soft_time_limit", "time_limit", "max_tasks_per_child", "max_memory_per_child")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 POOLS = ("prefork", "threads")
 #: Seconds a task may take where nothing is said; its soft limit is four fifths of the hard one.
@@ -147,7 +151,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
-        "beat": {"unit": "celery-beat.service", "host": (_names(topology["beat"]) or [None])[0]},
+        "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
     }
 
 
@@ -159,7 +163,7 @@ def _topology(given: Any, host: str, problems: list[str]) -> dict[str, list[dict
     here = [{"name": host, "address": "127.0.0.1"}]
     topology = {kind: list(given.get(kind) or []) for kind in KINDS}
     if not given:
-        return {kind: here for kind in topology}
+        return dict.fromkeys(topology, here)
     if len(topology["beat"]) > 1:
         names = ", ".join(_names(topology["beat"]))
         problems.append(
@@ -207,7 +211,7 @@ def _workers(given: Any, topology: Mapping[str, Any], problems: list[str]) -> di
     unit_of: dict[str, str] = {}
     hosts = _names(topology["worker"])
     for raw_name, entry in given.items():
-        name, where = str(raw_name), f"celery_workers['{raw_name}']"
+        name, where = str(raw_name), f"celery_workers[{str(raw_name)!r}]"
         if not _NAME.match(name):
             problems.append(f"{where}: the name may hold letters, digits, '.', '_' and '-' only; rename it")
             continue
@@ -236,14 +240,14 @@ def _worker(
     for key in entry:
         if key not in WORKER_KEYS:
             problems.append(
-                f"{where} has an unknown key '{key}'{did_you_mean(str(key), WORKER_KEYS)}; "
+                f"{where} has an unknown key {str(key)!r}{did_you_mean(str(key), WORKER_KEYS)}; "
                 f"the keys are {', '.join(WORKER_KEYS)}"
             )
     spec = {key: default for key, (_, default) in WORKER_KEYS.items()}
     for key, value in entry.items():
         if key in WORKER_KEYS and value is not None:
             spec[key] = _value(WORKER_KEYS[key][0], value, f"{where}.{key}", problems)
-        elif key in WORKER_KEYS:
+        elif key in NULLABLE:
             spec[key] = None
     if len(problems) > before:
         return None
@@ -273,7 +277,9 @@ def _worker(
 def _limits(spec: dict[str, Any], entry: Mapping[str, Any], where: str, problems: list[str]) -> None:
     """The rules between the numbers of one worker."""
     if spec["pool"] == "threads":
-        inert = [k for k in ("soft_time_limit", "time_limit", "max_tasks_per_child", "max_memory_per_child") if k in entry]
+        inert = [
+            k for k in ("soft_time_limit", "time_limit", "max_tasks_per_child", "max_memory_per_child") if k in entry
+        ]
         if inert:
             problems.append(
                 f"{where}: the threads pool ignores {', '.join(inert)}; remove "
@@ -284,7 +290,7 @@ def _limits(spec: dict[str, Any], entry: Mapping[str, Any], where: str, problems
                 f"{where}: the threads pool has no time limits to derive a stop time-out from; "
                 "write stop_timeout, the seconds its longest task may need"
             )
-        spec.update(soft_time_limit=None, time_limit=None, max_tasks_per_child=None, max_memory_per_child=None)
+        spec.update(dict.fromkeys(PREFORK_ONLY))
         return
     for key in ("soft_time_limit", "time_limit"):
         if key in entry and spec[key] is None:
@@ -369,7 +375,7 @@ def _default_queue(value: Any, queues: list[str], problems: list[str]) -> str:
     if value:
         if queues and value not in queues:
             problems.append(
-                f"celery_default_queue is '{value}', which no entry of celery_workers consumes; "
+                f"celery_default_queue is {str(value)!r}, which no entry of celery_workers consumes; "
                 f"write one of {', '.join(queues)}"
             )
         return str(value)
@@ -384,7 +390,7 @@ def _routes(given: Any, queues: list[str], problems: list[str]) -> dict[str, dic
     for pattern, queue in (given or {}).items():
         if queues and queue not in queues:
             problems.append(
-                f"celery_routes['{pattern}'] sends to the queue '{queue}', which no entry of celery_workers "
+                f"celery_routes[{str(pattern)!r}] sends to the queue {str(queue)!r}, which no entry of celery_workers "
                 f"consumes{did_you_mean(str(queue), queues)}; write one of {', '.join(queues)}, or add a worker for it"
             )
         routes[str(pattern)] = {"queue": str(queue)}
@@ -425,7 +431,7 @@ def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -
         return f"{variable} uses '{scheme}', a database, which loses and delays tasks under load; {remedy}"
     if family in TOY_SCHEMES:
         return f"{variable} uses '{scheme}', which is for tests and keeps no task safe; {remedy}"
-    return f"{variable} is of the unknown kind '{scheme[:40]}'; {remedy}"
+    return f"{variable} is of the unknown kind {scheme[:40]!r}; {remedy}"
 
 
 def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
@@ -499,7 +505,7 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
 
 def _consumer_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
     """Milliseconds a delivery may stay unacknowledged: its wait behind the prefetched ones, then its own run."""
-    longest = max(
+    longest: int = max(
         (spec["time_limit"] or spec["timeout_stop"]) * (spec["prefetch_multiplier"] + 1) for spec in workers.values()
     )
     return 1000 * max(CONSUMER_TIMEOUT_FLOOR, longest + 60)

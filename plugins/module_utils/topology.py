@@ -49,7 +49,7 @@ def _address(name: str, variables: Mapping[str, Any]) -> str:
     return str(variables.get("celery_address") or default.get("address") or variables.get("ansible_host") or name)
 
 
-def address_of(topology: Mapping[str, list[Mapping[str, str]]], host: str) -> str:
+def address_of(topology: Mapping[str, Iterable[Mapping[str, str]]], host: str) -> str:
     """The private address of one host of a topology; loopback where the host stands alone."""
     return next((e["address"] for hosts in topology.values() for e in hosts if e["name"] == host), "127.0.0.1")
 

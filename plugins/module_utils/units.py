@@ -17,9 +17,7 @@ def each_file(specs: Iterable[Mapping[str, Any]], path: str, template: str) -> l
 
 def watching(units: Iterable[Mapping[str, Any]], common: list[str]) -> list[dict[str, Any]]:
     """Each unit with the files whose change makes it stale: its own template, and the common ones."""
-    return [
-        {"name": unit["name"], "watch": [f"/etc/systemd/system/{unit['template']}", *common]} for unit in units
-    ]
+    return [{"name": unit["name"], "watch": [f"/etc/systemd/system/{unit['template']}", *common]} for unit in units]
 
 
 def unit_lines(options: Mapping[str, Any]) -> str:

@@ -35,13 +35,18 @@ def problems(values: Mapping[str, Any]) -> list[str]:
 def _source_problem(source: str) -> str | None:
     path = os.path.expanduser(source)
     if source.endswith(".whl"):
-        return None if os.path.isfile(path) else f"app_source names the wheel {source}, which is not there; build it first"
+        return (
+            None if os.path.isfile(path) else f"app_source names the wheel {source}, which is not there; build it first"
+        )
     if "/" in source or source.startswith((".", "~")):
         if not os.path.isdir(path):
             return f"app_source names the directory {source}, which is not there; write the path of your project"
         known = ("pyproject.toml", "setup.py", "requirements.txt", "requirements.lock")
         if not any(os.path.isfile(os.path.join(path, name)) for name in known):
-            return f"app_source is {source}, which says nowhere what it needs; put a requirements.txt or pyproject.toml in it"
+            return (
+                f"app_source is {source}, which says nowhere what it needs; "
+                "put a requirements.txt or a pyproject.toml into it"
+            )
         return None
     if _PINNED.match(source):
         return None

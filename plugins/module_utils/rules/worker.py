@@ -34,6 +34,8 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     if not isinstance(options, Mapping):
         return [*found, "worker_service_options is not a mapping; write systemd's names, like {PrivateTmp: false}"]
     found += [
-        f"worker_service_options.{name} would overrule the plan; write {OWNED[name]}" for name in options if name in OWNED
+        f"worker_service_options.{name} would overrule the plan; write {OWNED[name]}"
+        for name in options
+        if name in OWNED
     ]
     return found

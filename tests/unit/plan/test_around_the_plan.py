@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Topology, unit files and tables: what stands between the plan and the roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
+from ansible_collections.celeryops.stack.plugins.module_utils.rules import app, beat, celery, worker
+from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, table
+from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
+from ansible_collections.celeryops.stack.plugins.module_utils.units import each_file, unit_lines, watching
+
+WORKERS = {"default": {"concurrency": 2, "memory_max": "1G"}}
+
+
+def test_a_machine_alone_speaks_over_loopback() -> None:
+    topology = make_topology({"broker": ["a"], "worker": ["a"]}, {"a": {"celery_address": "10.0.0.1"}})
+    assert topology["broker"] == topology["worker"] == [{"name": "a", "address": "127.0.0.1"}]
+    assert topology["beat"] == []
+
+
+def test_addresses_of_several_machines() -> None:
+    hostvars: dict[str, dict[str, Any]] = {
+        "a": {"celery_address": "10.0.0.1", "ansible_host": "192.0.2.1"},
+        "b": {"ansible_facts": {"default_ipv4": {"address": "10.0.0.2"}}, "ansible_host": "192.0.2.2"},
+        "c": {"ansible_host": "192.0.2.3"},
+        "d": {},
+    }
+    topology = make_topology({"broker": ["a"], "worker": ["b", "c", "d"]}, hostvars)
+    assert [host["address"] for hosts in topology.values() for host in hosts] == [
+        "10.0.0.1",
+        "10.0.0.2",
+        "192.0.2.3",
+        "d",
+    ]
+    assert address_of(topology, "b") == "10.0.0.2"
+    assert address_of(topology, "stranger") == "127.0.0.1"
+    assert address_of({}, "a") == "127.0.0.1"
+
+
+def test_workers_are_declared_once_for_all_hosts() -> None:
+    hostvars: dict[str, dict[str, Any]] = {"a": {"celery_workers": WORKERS}, "b": {"celery_workers": {}}}
+    with pytest.raises(PlanError, match="celery_workers differs between hosts"):
+        make_topology({"broker": ["a"], "worker": ["b"]}, hostvars)
+
+
+def test_roles_of_a_host() -> None:
+    everything = ["monitor", "worker", "ungrouped", "beat", "broker", "backend", "tracker"]
+    assert services_of(everything, "rabbitmq") == [
+        "rabbitmq", "redis", "bugsink", "app", "sentry", "worker", "beat", "flower",
+    ]  # fmt: skip
+    assert services_of(["broker", "backend"], "redis") == ["redis"]
+    assert services_of(["broker"], "amqps://elsewhere") == []
+
+
+def test_a_file_for_each_worker() -> None:
+    (file,) = each_file([{"unit": "bulk", "queues": ["bulk"]}], "/x/worker-{unit}@.service", "worker.j2")
+    assert file["path"] == "/x/worker-bulk@.service"
+    assert file["vars"] == {"item": {"unit": "bulk", "queues": ["bulk"]}}
+
+
+def test_a_unit_watches_its_template_and_the_common_files() -> None:
+    assert watching([{"name": "w@1.service", "template": "w@.service"}], ["/etc/x"]) == [
+        {"name": "w@1.service", "watch": ["/etc/systemd/system/w@.service", "/etc/x"]}
+    ]
+
+
+def test_unit_lines() -> None:
+    assert unit_lines({"B": True, "A": ["1", "2"], "C": "", "D": 0, "E": False}).splitlines() == [
+        "A=1", "A=2", "B=yes", "C=", "D=0", "E=no",
+    ]  # fmt: skip
+
+
+def test_table_is_aligned() -> None:
+    assert table(["a", "bb"], [["ccc", "d"]]) == ["a    bb", "ccc  d"]
+
+
+def test_plan_table_names_units_queues_and_settings_but_no_password() -> None:
+    plan = make_plan({"celery_app": "a:b", "celery_workers": WORKERS, "celery_broker_password": "s3cret-pw"})
+    text = plan_table(plan)
+    for part in ("celery-worker-default@1.service", "1024M", "quorum", "celery.dead", "task_acks_late = true"):
+        assert part in text
+    assert "s3cret-pw" not in text
+    assert "no worker runs on this host" in plan_table({**plan, "units": []})
+
+
+# --- rules of the roles ---------------------------------------------------------------------------------------
+
+
+def test_the_declarations_rules_are_the_plans() -> None:
+    good = {"celery_app": "a:b", "celery_workers": WORKERS}
+    assert celery.problems(good) == []
+    assert celery.problems({**good, "celery_app": ""})[0].startswith("celery_app is not set")
+
+
+WORKER = {"celery_broker_password": "x", "celery_result_password": "y", "result_backend_kind": "redis"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"celery_broker_password": ""}, "celery_broker_password is not set"),
+        ({"celery_result_password": ""}, "celery_result_password is not set"),
+        ({"worker_service_options": {"KillMode": "control-group"}}, "would overrule the plan; write nothing"),
+        ({"worker_service_options": {"MemoryMax": "1G"}}, "write memory_max in celery_workers"),
+        ({"worker_service_options": ["x"]}, "worker_service_options is not a mapping"),
+    ],
+)
+def test_worker_refuses(changes: dict[str, Any], sentence: str) -> None:
+    assert worker.problems(WORKER) == []
+    (problem,) = worker.problems({**WORKER, **changes})
+    assert sentence in problem
+
+
+def test_no_result_backend_needs_no_password() -> None:
+    assert worker.problems({**WORKER, "result_backend_kind": "none", "celery_result_password": ""}) == []
+
+
+def test_beat_refuses_a_second_one() -> None:
+    here = {"celery_broker_password": "x", "beat_host": "a", "inventory_hostname": "a"}
+    assert beat.problems(here) == []
+    assert "beat belongs on a" in beat.problems({**here, "inventory_hostname": "b"})[0]
+    assert "celery_broker_password is not set" in beat.problems({**here, "celery_broker_password": ""})[0]
+
+
+def test_app_source(tmp_path: Any) -> None:
+    def problem(source: str) -> str:
+        return " ".join(app.problems({"app_source": source, "app_keep": 5}))
+
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "empty").mkdir()
+    wheel = tmp_path / "shop-1-py3-none-any.whl"
+    wheel.touch()
+    for good in (str(tmp_path), str(wheel), "shop==1.2.0", "shop[redis]==1.2.0"):
+        assert problem(good) == "", good
+    assert "app_source is not set" in problem("")
+    assert "is not there; write the path of your project" in problem(str(tmp_path / "gone"))
+    assert "is not there; build it first" in problem(str(tmp_path / "gone.whl"))
+    assert "says nowhere what it needs" in problem(str(tmp_path / "empty"))
+    assert "pin it, like shop==1.2.0" in problem("shop>=1")
+    assert "pin it, like shop==1.2.0" in problem("shop")
+    assert "no directory, no wheel and no pinned package" in problem("what is this?")
+
+
+def test_app_numbers() -> None:
+    good = {"app_source": "shop==1.0", "app_keep": 2, "app_requirements": ["redis==8.1.0"]}
+    assert app.problems(good) == []
+    assert "nothing to go back to" in app.problems({**good, "app_keep": 1})[0]
+    assert "is not pinned" in app.problems({**good, "app_requirements": ["redis"]})[0]

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan: what it derives, what it refuses, and what holds for every declaration."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, ClassVar
+
+import pytest
+from ansible_collections.celeryops.stack.plugins.module_utils import plan as planning
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan, with_password
+from hypothesis import given
+from hypothesis import strategies as st
+
+SHOP: dict[str, Any] = {
+    "celery_app": "shop.celery:app",
+    "celery_workers": {
+        "critical": {"concurrency": 4, "soft_time_limit": 45, "time_limit": 60},
+        "default": {"concurrency": 2, "soft_time_limit": 240, "time_limit": 300, "instances": 2},
+        "bulk": {"concurrency": 1, "time_limit": 900, "prefetch_multiplier": 8, "memory_max": "1G"},
+    },
+}
+
+
+def plan_of(**changes: Any) -> dict[str, Any]:
+    return make_plan({**SHOP, **changes}, "here")
+
+
+def problems_of(**changes: Any) -> list[str]:
+    with pytest.raises(PlanError) as error:
+        plan_of(**changes)
+    return error.value.problems
+
+
+def one_worker(**entry: Any) -> dict[str, Any]:
+    return {"celery_workers": {"default": entry}}
+
+
+def hosts(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "address": f"10.0.0.{number}"} for number, name in enumerate(names, 1)]
+
+
+# --- what it derives ------------------------------------------------------------------------------------------
+
+
+def test_one_unit_for_each_instance() -> None:
+    units = plan_of()["units"]
+    assert [unit["name"] for unit in units] == [
+        "celery-worker-critical@1.service",
+        "celery-worker-default@1.service",
+        "celery-worker-default@2.service",
+        "celery-worker-bulk@1.service",
+    ]
+    assert [unit["node"] for unit in units] == ["critical-1@here", "default-1@here", "default-2@here", "bulk-1@here"]
+
+
+def test_numbers_of_a_unit() -> None:
+    bulk = plan_of()["units"][-1]
+    assert (bulk["soft_time_limit"], bulk["time_limit"], bulk["timeout_stop"]) == (720, 900, 930)
+    assert bulk["memory_max"] == 1024**3
+    assert bulk["prefetch_multiplier"] == 8
+
+
+@pytest.mark.parametrize(
+    ("entry", "soft", "hard"),
+    [({}, 240, 300), ({"time_limit": 60}, 48, 60), ({"soft_time_limit": 600}, 600, 751), ({"time_limit": 2}, 1, 2)],
+)
+def test_the_missing_limit_follows_the_given_one(entry: dict[str, int], soft: int, hard: int) -> None:
+    unit = plan_of(**one_worker(**entry))["units"][0]
+    assert (unit["soft_time_limit"], unit["time_limit"]) == (soft, hard)
+
+
+def test_celery_counts_memory_of_a_child_in_kib() -> None:
+    assert plan_of(**one_worker(max_memory_per_child="400M"))["units"][0]["max_memory_per_child"] == 400 * 1024
+
+
+def test_consumer_timeout_covers_the_wait_behind_prefetched_messages() -> None:
+    assert plan_of()["broker"]["consumer_timeout"] == (900 * 9 + 60) * 1000
+    assert plan_of(**one_worker())["broker"]["consumer_timeout"] == planning.CONSUMER_TIMEOUT_FLOOR * 1000
+
+
+def test_every_queue_is_quorum_and_bound_to_a_topic_exchange_for_delays_too() -> None:
+    objects = plan_of()["broker"]["objects"]
+    kinds = {exchange["name"]: exchange["type"] for exchange in objects["exchanges"]}
+    assert kinds["celery"] == "topic"
+    assert {queue["arguments"]["x-queue-type"] for queue in objects["queues"]} == {"quorum"}
+    for queue in ("critical", "default", "bulk"):
+        keys = {b["routing_key"] for b in objects["bindings"] if b["destination"] == queue}
+        assert keys == {queue, f"#.{queue}"}
+
+
+def test_the_ladder_of_delays_is_kombus_own() -> None:
+    """The same exchanges, queues and bindings as kombu would declare, so that neither fails on the other's."""
+    native = pytest.importorskip("kombu.transport.native_delayed_delivery")
+    objects = plan_of()["broker"]["objects"]
+    seen: dict[str, Any] = {"exchanges": set(), "queues": {}, "bindings": set()}
+
+    class Channel:
+        no_ack_consumers = None
+
+        class connection:
+            class client:
+                transport_options: ClassVar[dict[str, Any]] = {}
+
+        def exchange_declare(self, exchange: str, type: str, **_: Any) -> None:
+            seen["exchanges"].add((exchange, type))
+
+        def queue_declare(self, queue: str, arguments: dict[str, Any], **_: Any) -> None:
+            seen["queues"][queue] = arguments
+
+        def prepare_queue_arguments(self, arguments: dict[str, Any], **_: Any) -> dict[str, Any]:
+            return arguments
+
+        def queue_bind(self, queue: str, exchange: str, routing_key: str, **_: Any) -> None:
+            seen["bindings"].add((exchange, queue, "queue", routing_key))
+
+        def exchange_bind(self, destination: str, source: str, routing_key: str, **_: Any) -> None:
+            seen["bindings"].add((source, destination, "exchange", routing_key))
+
+    class Connection:
+        def channel(self) -> Channel:
+            return Channel()
+
+    native.declare_native_delayed_delivery_exchanges_and_queues(Connection(), "quorum")
+    planned = {(b["source"], b["destination"], b["destination_type"], b["routing_key"]) for b in objects["bindings"]}
+    assert seen["exchanges"] <= {(e["name"], e["type"]) for e in objects["exchanges"]}
+    assert seen["bindings"] <= planned
+    declared = {queue["name"]: queue["arguments"] for queue in objects["queues"]}
+    assert {name: declared[name] for name in seen["queues"]} == seen["queues"]
+    assert planning.DELAY_BITS == native.MAX_NUMBER_OF_BITS_TO_USE
+
+
+def test_what_cannot_be_delivered_or_kills_its_worker_ends_in_the_dead_letter_queue() -> None:
+    (policy,) = plan_of()["broker"]["objects"]["policies"]
+    assert policy["definition"]["dead-letter-exchange"] == "celery.dead"
+    assert policy["definition"]["dead-letter-strategy"] == "at-least-once"
+    assert policy["definition"]["delivery-limit"] > 0
+    assert all(re.match(policy["pattern"], queue) for queue in ("critical", "default", "bulk"))
+    assert not re.match(policy["pattern"], "celery.dead")
+
+
+def test_worker_may_touch_celerys_own_names_only() -> None:
+    configure = plan_of()["broker"]["permissions"]["worker"]["configure"]
+    for name in (
+        "critical",
+        "celery",
+        "celery_delayed_27",
+        "celeryev",
+        "celeryev.1f",
+        "a@b.celery.pidbox",
+        "x.reply.celery.pidbox",
+    ):
+        assert re.match(configure, name), name
+    for name in ("somebody-else", "critical2", "amq.topic", "xcelery"):
+        assert not re.match(configure, name), name
+
+
+def test_settings_lose_no_task() -> None:
+    settings = plan_of()["settings"]
+    assert settings["task_acks_late"] is True
+    assert settings["task_reject_on_worker_lost"] is True
+    assert settings["broker_transport_options"]["confirm_publish"] is True
+    assert settings["task_create_missing_queues"] is False
+    assert settings["accept_content"] == ["json"]
+
+
+def test_redis_as_broker_waits_longer_than_any_task_and_knows_no_quorum() -> None:
+    plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200}})
+    assert plan["settings"]["broker_transport_options"]["visibility_timeout"] > 7200
+    assert "quorum" not in json.dumps(plan)
+
+
+def test_threads_pool_has_a_stop_timeout_in_place_of_limits() -> None:
+    unit = plan_of(**one_worker(pool="threads", stop_timeout=40))["units"][0]
+    assert (unit["time_limit"], unit["max_tasks_per_child"], unit["timeout_stop"]) == (None, None, 40)
+
+
+def test_several_hosts() -> None:
+    topology = {
+        "broker": hosts("b1"),
+        "backend": hosts("b1"),
+        "worker": [{"name": "w1", "address": "10.0.1.1"}, {"name": "w2", "address": "10.0.1.2"}],
+        "beat": [{"name": "w1", "address": "10.0.1.1"}],
+    }
+    workers = {"default": {}, "gpu": {"hosts": ["w2"]}}
+    values = {**SHOP, "celery_workers": workers, "celery_topology": topology}
+    first, second, broker = (make_plan(values, host) for host in ("w1", "w2", "b1"))
+    assert [u["node"] for u in first["units"]] == ["default-1@w1"]
+    assert [u["node"] for u in second["units"]] == ["default-1@w2", "gpu-1@w2"]
+    assert broker["units"] == []
+    assert broker["broker"]["queues"] == ["default", "gpu"]
+    assert first["broker"]["url"] == "amqp://celery@10.0.0.1:5672/celery"
+    assert broker["broker"]["url"] == "amqp://celery@127.0.0.1:5672/celery"
+    assert first["nodes"] == second["nodes"] == ["default-1@w1", "default-1@w2", "gpu-1@w2"]
+    assert first["beat"]["host"] == "w1"
+
+
+def test_a_broker_of_somebody_else() -> None:
+    broker = plan_of(celery_broker="amqps://me@rabbit.example.org/shop")["broker"]
+    assert (broker["kind"], broker["vhost"], broker["port"], broker["user"]) == ("external", "shop", 5671, "me")
+
+
+def test_password_goes_into_every_url_and_is_quoted() -> None:
+    assert with_password("amqp://u@a:1/v;amqp://u@b:1/v", "p@/") == "amqp://u:p%40%2F@a:1/v;amqp://u:p%40%2F@b:1/v"
+    assert with_password("amqp://u@a/v", "p", user="m") == "amqp://m:p@a/v"
+    assert with_password("", "p") == ""
+
+
+# --- what it refuses ------------------------------------------------------------------------------------------
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"celery_app": ""}, "celery_app is not set"),
+    ({"celery_app": "shop celery"}, "celery_app is 'shop celery', which is not module:attribute"),
+    ({"celery_workers": {}}, "celery_workers names no worker"),
+    ({"celery_workers": ["default"]}, "celery_workers is a list"),
+    ({"celery_workers": {"a b": {}}}, "celery_workers['a b']: the name may hold"),
+    ({"celery_workers": {"mail_out": {}, "mail-out": {}}}, "would both be the unit celery-worker-mail-out@.service"),
+    (one_worker(soft_time_limit=60, time_limit=60), "soft_time_limit (60 s) is not below time_limit (60 s)"),
+    (one_worker(soft_time_limit=90, time_limit=60), "soft_time_limit (90 s) is not below time_limit (60 s)"),
+    (one_worker(time_limit=None), "time_limit is empty, so a task could run for ever"),
+    (one_worker(time_limit=1), "leaves no room for a soft limit"),
+    (one_worker(concurency=2), "unknown key 'concurency' (did you mean 'concurrency'?)"),
+    (one_worker(concurrency=0), "concurrency is 0; write a whole number, 1 or more"),
+    (one_worker(concurrency="two"), "concurrency is 'two'; write a whole number"),
+    (one_worker(concurrency=True), "concurrency is True; write a whole number"),
+    (one_worker(time_limit=-5), "time_limit is -5; write a whole number of seconds"),
+    (one_worker(memory_max="lots"), "memory_max is 'lots'; write a size such as 512M"),
+    (one_worker(pool="gevent"), "pool is 'gevent'; write one of prefork, threads"),
+    (one_worker(log_level="LOUD"), "log_level is 'LOUD'"),
+    (one_worker(queues=[]), "queues is []; write a list of names"),
+    (one_worker(queues=["amq.gen"]), "the queue name 'amq.gen' is used by the broker itself"),
+    (one_worker(queues=["sp ace"]), "the queue name 'sp ace' may hold"),
+    (
+        one_worker(queues=["mail", "shop.mail"]),
+        "a delayed task for the queue 'shop.mail' would also be",
+    ),
+    (one_worker(stop_timeout=100), "stop_timeout (100 s) would kill a task that may run 300 s; write at least 330"),
+    (one_worker(watchdog=10), "watchdog is 10 s"),
+    (one_worker(concurrency=4, max_memory_per_child="400M", memory_max="1G"), "do not fit into memory_max"),
+    (one_worker(pool="threads", time_limit=9, stop_timeout=9), "the threads pool ignores time_limit"),
+    (one_worker(pool="threads"), "write stop_timeout"),
+    (one_worker(hosts=["elsewhere"]), "hosts names elsewhere, not in the inventory group 'worker'"),
+    ({"celery_workers": {"default": 3}}, "celery_workers['default'] is 3; write a mapping"),
+    ({"celery_default_queue": "mail"}, "celery_default_queue is 'mail', which no entry of celery_workers consumes"),
+    ({"celery_routes": {"shop.*": "critcal"}}, "consumes (did you mean 'critical'?)"),
+    ({"celery_routes": ["shop"]}, "celery_routes is not a mapping"),
+    ({"celery_settings": {"task_always_eager": True}}, "celery_settings.task_always_eager may not be set"),
+    ({"celery_settings": {"accept_content": ["pickle"]}}, "celery_settings.accept_content may not be set"),
+    ({"celery_broker": "sqla+postgresql://u@h/d"}, "celery_broker uses 'sqla+postgresql', a database"),
+    ({"celery_broker": "django://"}, "celery_broker uses 'django', a database"),
+    ({"celery_broker": "memory://"}, "celery_broker uses 'memory', which is for tests"),
+    ({"celery_broker": "filesystem://"}, "celery_broker uses 'filesystem', which is for tests"),
+    ({"celery_broker": "rabitmq"}, "celery_broker is of the unknown kind 'rabitmq'"),
+    ({"celery_broker": "amqp://u:s3cret-pw@h/v"}, "put it into celery_broker_password (vault)"),
+    ({"celery_broker": "amqp://"}, "celery_broker names no host"),
+    ({"celery_broker": "amqp://h:port/v"}, "celery_broker is not a URL that can be read"),
+    ({"celery_result_backend": "db+sqlite:///x"}, "celery_result_backend uses 'db+sqlite', a database"),
+    ({"celery_result_backend": "redis://u:s3cret-pw@h/0"}, "put it into celery_result_password (vault)"),
+    ({"celery_topology": {"worker": hosts("here"), "backend": hosts("here")}}, "the inventory group 'broker' is empty"),
+    ({"celery_topology": {"worker": hosts("here"), "broker": hosts("here")}}, "the inventory group 'backend' is empty"),
+    (
+        {"celery_topology": dict.fromkeys(("worker", "broker", "backend"), hosts("here")) | {"beat": hosts("a", "b")}},
+        "the inventory group 'beat' holds 2 hosts (a, b)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), REFUSED, ids=[sentence[:50] for _, sentence in REFUSED])
+def test_refused_with_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+    problems = problems_of(**changes)
+    assert len(problems) == 1, problems
+    assert sentence in problems[0]
+    assert "s3cret-pw" not in problems[0]
+    assert "\n" not in problems[0]
+
+
+def test_all_problems_are_reported_together() -> None:
+    problems = problems_of(celery_app="", celery_broker="memory://", **one_worker(soft_time_limit=9, time_limit=8))
+    assert len(problems) == 3
+
+
+# --- what always holds ----------------------------------------------------------------------------------------
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,12}", fullmatch=True)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "concurrency": st.integers(1, 64),
+        "instances": st.integers(1, 4),
+        "time_limit": st.integers(2, 86400),
+        "prefetch_multiplier": st.integers(1, 100),
+        "queues": st.lists(NAMES, min_size=1, max_size=3),
+        "memory_max": st.sampled_from(["512M", "1G", "64G", None]),
+    },
+)
+WORKERS = st.dictionaries(NAMES, ENTRIES, min_size=1, max_size=6)
+
+
+@given(workers=WORKERS)
+def test_whatever_is_accepted_is_consistent(workers: dict[str, Any]) -> None:
+    try:
+        plan = plan_of(celery_workers=workers)
+    except PlanError:
+        return
+    units, queues = plan["units"], plan["broker"]["queues"]
+    names = [unit["name"] for unit in units]
+    assert len(set(names)) == len(names) == sum(entry.get("instances", 1) for entry in workers.values())
+    assert len(set(plan["nodes"])) == len(plan["nodes"]) == len(units)
+    assert {queue for unit in units for queue in unit["queues"]} == set(queues)
+    declared = {queue["name"] for queue in plan["broker"]["objects"]["queues"]}
+    assert set(queues) | {"celery.dead"} <= declared
+    for unit in units:
+        assert 0 < unit["soft_time_limit"] < unit["time_limit"]
+        assert unit["timeout_stop"] >= unit["time_limit"] + planning.STOP_MARGIN
+        waited = unit["time_limit"] * (unit["prefetch_multiplier"] + 1)
+        assert plan["broker"]["consumer_timeout"] > waited * 1000
+    assert plan["settings"]["task_default_queue"] in queues
+    assert [queue["name"] for queue in plan["settings"]["task_queues"]] == queues
+    assert json.loads(json.dumps(plan)) == plan
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 10**6) | st.text(max_size=8) | st.floats(allow_nan=False),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
+    max_leaves=6,
+)
+VARIABLES = st.sampled_from(
+    [
+        "celery_app",
+        "celery_workers",
+        "celery_routes",
+        "celery_settings",
+        "celery_broker",
+        "celery_default_queue",
+        "celery_result_backend",
+    ]
+)
+
+
+@given(
+    changes=st.dictionaries(VARIABLES, JUNK, max_size=3),
+    entry=st.dictionaries(st.sampled_from(list(planning.WORKER_KEYS)), JUNK, max_size=3),
+)
+def test_nonsense_is_refused_in_sentences_and_never_crashes(changes: dict[str, Any], entry: dict[str, Any]) -> None:
+    values = {**SHOP, "celery_workers": {"default": entry}, **changes}
+    problems: list[str] = []
+    try:
+        json.dumps(make_plan(values))
+    except PlanError as error:
+        problems = error.problems
+    assert all(sentence and "\n" not in sentence for sentence in problems)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A role's argument specification and its defaults say the same, and every variable is explained in both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROLES = sorted(path for path in (Path(__file__).parents[2] / "roles").iterdir() if path.is_dir())
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "path": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "list": (list,),
+    "dict": (dict,),
+    "raw": (object,),
+}
+
+
+def load(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+
+
+def options_of(role: Path) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+class TestRole:
+    def test_same_variables_with_the_same_defaults(self, role: Path) -> None:
+        specified = {name: option.get("default") for name, option in options_of(role).items()}
+        assert specified == load(role / "defaults/main.yml")
+
+    def test_every_variable_is_explained_and_typed(self, role: Path) -> None:
+        for name, option in options_of(role).items():
+            assert option.get("description"), name
+            templated = isinstance(option["default"], str) and "{{" in option["default"]
+            assert templated or isinstance(option["default"], TYPES[option["type"]]), name
+            assert option["type"] != "list" or "elements" in option, name
+
+    def test_secrets_are_marked(self, role: Path) -> None:
+        for name, option in options_of(role).items():
+            if name.endswith(("_password", "_secret_key", "_token", "_dsn", "_cookie", "_secret_environment")):
+                assert option.get("no_log"), f"{name} needs no_log: true"
+
+    def test_preflight_takes_the_same(self, role: Path) -> None:
+        specs = load(role / "meta/argument_specs.yml")["argument_specs"]
+        if (role / "tasks/preflight.yml").exists():
+            assert specs["preflight"] == specs["main"]
+
+    def test_defaults_are_commented(self, role: Path) -> None:
+        commented = False
+        path = role / "defaults/main.yml"
+        for line in path.read_text().splitlines() if path.exists() else []:
+            if not line or line.startswith("---"):
+                commented = False
+            elif line.startswith("#"):
+                commented = True
+            elif line[0].isalpha():
+                assert commented, f"{path}: no comment above {line}"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +66,9 @@ class TestRole:
                 commented = True
             elif line[0].isalpha():
                 assert commented, f"{path}: no comment above {line}"
+
+
+def test_the_generated_pages_are_up_to_date() -> None:
+    generate = ROLES[0].parent.parent / "docs/generate.py"
+    done = subprocess.run([sys.executable, generate, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

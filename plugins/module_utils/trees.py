@@ -8,20 +8,25 @@ import json
 import os
 import zlib
 from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-IGNORED = frozenset({"__pycache__"})
-"""Folders that are nobody's content: Python writes them by itself."""
+IGNORED = frozenset({"__pycache__", "*.pyc"})
+"""What is nobody's content: Python writes it by itself."""
 
 
 def list_files(root: Path, ignored: Collection[str] = IGNORED) -> list[str]:
-    """Return every file and link below root as a sorted relative path; links are not followed."""
+    """Return every file and link below root as a sorted relative path; links are not followed, ignored are patterns."""
+
+    def counts(name: str) -> bool:
+        return not any(fnmatchcase(name, pattern) for pattern in ignored)
+
     found: list[str] = []
     for folder, folders, files in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        folders[:] = [name for name in folders if name not in ignored and name not in links]
+        folders[:] = [name for name in folders if counts(name) and name not in links]
         here = Path(folder).relative_to(root)
-        found += [str(here / name) for name in [*files, *links] if name not in ignored and not name.endswith(".pyc")]
+        found += [str(here / name) for name in [*files, *links] if counts(name)]
     return sorted(found)
 
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release of the application is made of, what it is called, and which old ones may go."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+import tomllib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from ansible_collections.celeryops.stack.plugins.module_utils.trees import IGNORED, list_files
+
+EXCLUDED = IGNORED | {
+    ".git", ".gitignore", ".gitattributes", ".hg", ".svn", ".venv", ".tox", ".nox", ".cache", ".idea", ".vscode", ".DS_Store",
+    ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".coverage", "*.egg-info", "node_modules", ".env",
+}  # fmt: skip
+"""What never belongs to a release: histories, caches, virtual environments, and .env, which holds a developer's secrets."""
+
+EXCLUDED_AT_TOP = ("build", "dist")
+"""What builds leave in a project's folder; deeper down these may be packages."""
+
+TIMESTAMP = 315619200
+"""Every file's time in an archive: the second day of 1980, because wheels, being zip files, know no earlier year."""
+
+PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]+\])?\s*==\s*([A-Za-z0-9][A-Za-z0-9._+!-]*)")
+
+
+class SourceError(Exception):
+    """A source that no release can be made of; the text is the sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the application comes from."""
+
+    kind: Literal["directory", "wheel", "requirement"]
+    location: str
+    name: str
+    version: str
+
+    def identity(self, content: str, requirements: Sequence[str], python: str) -> str:
+        """Name a release: the same name means the same application in the same virtual environment."""
+        facts = json.dumps([self.kind, content, sorted(requirements), python])
+        parts = (self.name, self.version, hashlib.sha256(facts.encode()).hexdigest()[:12])
+        return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "_", part) for part in parts if part)
+
+
+def recognise(source: str, path: str, version: str | None = None) -> Source:
+    """Say what a source is; path is its place on the controller, if it is one."""
+    if os.path.isdir(path):
+        name, found = project_of(Path(path))
+        return Source("directory", path, name, version or found)
+    if source.endswith(".whl"):
+        if not os.path.isfile(path):
+            raise SourceError(f"the wheel {source} does not exist on the controller (looked at {path})")
+        name, found = [*os.path.basename(path).split("-"), ""][:2]
+        return Source("wheel", path, name, version or found)
+    if pinned := PINNED.fullmatch(source.strip()):
+        return Source("requirement", source.strip(), pinned[1], version or pinned[3])
+    if re.fullmatch(PINNED.pattern.partition(r"\s*==")[0] + r"\s*([<>~!=,;].*)?", source.strip()):
+        raise SourceError(f"{source} is not pinned: write one exact version, such as shop==1.2.0, or the path of a project")
+    raise SourceError(f"{source} does not exist on the controller (looked at {path})")
+
+
+def project_of(root: Path) -> tuple[str, str]:
+    """Read a project's name and version, where they are cheaply known."""
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+    except (OSError, ValueError):
+        project = {}
+    return str(project.get("name", root.resolve().name)), str(project.get("version", ""))
+
+
+def members(root: Path) -> list[str]:
+    """List what of a project's folder belongs into a release."""
+    listed = list_files(root, EXCLUDED)
+    leftovers = [f"{name}/" for name in EXCLUDED_AT_TOP]
+    leftovers += [f"{Path(name).parent}/" for name in listed if Path(name).name == "pyvenv.cfg"]
+    return [name for name in listed if not name.startswith(tuple(leftovers))]
+
+
+def write_archive(root: Path, stream: BinaryIO) -> str:
+    """Write a project as tar.gz, and return its hash; equal contents give an equal hash anywhere, any time."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name in members(root):
+            add(archive, root, name)
+    content = plain.getvalue()
+    with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0, filename="", compresslevel=6) as packed:
+        packed.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def add(archive: tarfile.TarFile, root: Path, name: str) -> None:
+    """Add one member, without anything that differs between two checkouts of the same state."""
+    path = root / name
+    member = tarfile.TarInfo(name)
+    member.mtime = TIMESTAMP
+    if path.is_symlink():
+        target = os.readlink(path)
+        if os.path.isabs(target) or os.path.normpath(os.path.join(os.path.dirname(name), target)).startswith(".."):
+            raise SourceError(f"the link {path} leads out of the project, to {target}: replace it by what it points to")
+        member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
+        archive.addfile(member)
+    elif path.is_file():
+        content = path.read_bytes()
+        member.size, member.mode = len(content), 0o755 if os.access(path, os.X_OK) else 0o644
+        archive.addfile(member, io.BytesIO(content))
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A release on a host."""
+
+    name: str
+    complete: bool
+    installed_at: float
+
+
+def to_prune(releases: Collection[Installed], protected: Collection[str], keep: int) -> list[str]:
+    """Choose the releases to remove: all but the newest `keep`, and never a protected one."""
+    complete = sorted((each for each in releases if each.complete), key=lambda each: each.installed_at, reverse=True)
+    kept = [each.name for each in complete if each.name in protected]
+    kept += [each.name for each in complete if each.name not in protected][: max(keep - len(kept), 0)]
+    return sorted(each.name for each in releases if each.name not in kept and each.name not in protected)
+
+
+def lock_file(names: Collection[str]) -> str | None:
+    """Choose the file that lists a project's dependencies."""
+    return next((name for name in ("requirements.lock", "requirements.txt") if name in names), None)

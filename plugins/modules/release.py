@@ -1,0 +1,501 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put a release of the application on a host, and make it the current one."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release
+short_description: Put a release of the application on a host, and make it the current one
+description:
+  - A release is a folder C(<home>/releases/<id>) with the application's files (C(src)) and a virtual environment of its own
+    (C(venv)). The link C(<home>/current) leads to the one in use, C(<home>/previous) to the one before.
+  - The id is derived from the contents, so the same application is built and transferred once.
+  - A release counts only when it is complete, which it is when the application can be imported on the host,
+    as the service user. Until then, and whenever something fails, the current release stays as it was.
+  - Of a project's folder, C(requirements.lock) or else C(requirements.txt) is installed (with hashes when it has any), and
+    then the project itself when it has a C(pyproject.toml) or C(setup.py), without dependencies if it has one of those files.
+  - Not part of a release are version control, caches, virtual environments, C(node_modules), C(*.egg-info),
+    C(.env), and C(build) and C(dist) at the top.
+author: celeryops.stack maintainers (@celeryops)
+options:
+  source:
+    description:
+      - What to make the release of; a project's folder or a wheel on the controller, or a pinned requirement such as
+        V(shop==1.2.0). A relative path starts at the playbook's folder.
+    type: str
+  release:
+    description: Instead of O(source), the id of a release that is on the host, or V(previous); for going back.
+    type: str
+  state:
+    description: Whether to only build the release, or to make it the current one, and then remove old ones.
+    type: str
+    choices: [prepared, current]
+    default: current
+  home:
+    description: Folder of the releases.
+    type: path
+    default: /opt/celery/app
+  app:
+    description: The Celery application, as C(celery --app) takes it. Needed with O(source).
+    type: str
+  user:
+    description: User as whom the application is imported.
+    type: str
+    default: celery
+  requirements:
+    description: Further requirements for the virtual environment, pinned.
+    type: list
+    elements: str
+    default: []
+  keep:
+    description: Number of releases to keep, the current and the previous one included.
+    type: int
+    default: 3
+  version:
+    description: Version to show in the id, when the source does not tell its own.
+    type: str
+  import_check:
+    description: Whether the application, with its tasks, must be importable; the check has no credentials.
+    type: bool
+    default: true
+  import_timeout:
+    description: Seconds that the import may take.
+    type: int
+    default: 60
+  app_environment:
+    description: Plain environment variables that the application needs in order to be imported.
+    type: dict
+    default: {}
+  pythonpath:
+    description: Folders from which the application can import besides its own.
+    type: list
+    elements: path
+    default: []
+  free_space:
+    description: MiB that must be free before a release is built.
+    type: int
+    default: 500
+  python:
+    description: The interpreter.
+    type: path
+    default: /usr/bin/python3
+  tools:
+    description: Folder in which uv is kept.
+    type: path
+    default: /opt/celery/tools
+  uv_version:
+    description: Version of uv.
+    type: str
+    default: 0.13.9
+  environment:
+    description: Environment of pip and uv, as for M(celeryops.stack.venv); never shown.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    description: Says what it would build, switch and remove.
+    support: full
+  diff_mode:
+    description: Shows the current release's id.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install | Release the application
+  celeryops.stack.release:
+    source: ../examples/shop
+    app: shop.celery:app
+
+- name: Rollback | Go back to the release before
+  celeryops.stack.release:
+    release: previous
+"""
+
+RETURN = r"""
+release:
+  description: Id of the release.
+  type: str
+  returned: always
+  sample: shop-0.1.0-3f2a9c1b0d4e
+path:
+  description: Folder of the release.
+  type: str
+  returned: always
+previous:
+  description: Id of the release that was current before the present one, empty when there was none.
+  type: str
+  returned: always
+built:
+  description: Whether it was built.
+  type: bool
+  returned: always
+switched:
+  description: Whether it became the current one.
+  type: bool
+  returned: always
+pruned:
+  description: Ids of the releases that were removed.
+  type: list
+  elements: str
+  returned: always
+changed_paths:
+  description: The link C(<home>/current) when it was switched, to be handed to M(celeryops.stack.units).
+  type: list
+  elements: str
+  returned: always
+"""
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
+from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
+from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
+    UV_VERSION,
+    BuildError,
+    Requirements,
+    Uv,
+    last_lines,
+    python_version,
+)
+
+COMPLETE = ".complete"
+
+IMPORT = """
+import sys
+from celery.app.utils import find_app
+app = find_app(sys.argv[1])
+app.loader.import_default_modules()
+print(len(app.tasks))
+"""
+"""What a worker does first: load the application, and the modules with its tasks."""
+
+
+def link_target(link: str) -> str:
+    """Return the name of the release to which a link leads, or nothing."""
+    try:
+        return os.path.basename(os.readlink(link))
+    except OSError:
+        if os.path.lexists(link):
+            raise BuildError(f"{link} is not a link: move it away.") from None
+        return ""
+
+
+def set_link(link: str, target: str) -> None:
+    """Make link lead to target, in one step."""
+    fresh = f"{link}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(fresh)
+    os.symlink(target, fresh)
+    os.rename(fresh, link)
+
+
+def unpack_archive(archive: str, folder: Path) -> None:
+    """Unpack a project; newer Pythons also refuse members that would lead out of the folder."""
+    with tarfile.open(archive) as packed:
+        if hasattr(tarfile, "data_filter"):
+            packed.extractall(folder, filter="data")
+        else:
+            packed.extractall(folder)
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of all releases."""
+
+    path: str
+
+    @property
+    def releases(self) -> str:
+        """Where they are."""
+        return os.path.join(self.path, "releases")
+
+    def folder(self, release: str) -> Path:
+        """Where one is."""
+        return Path(self.releases, release)
+
+    @property
+    def current(self) -> str:
+        """Link to the one in use."""
+        return os.path.join(self.path, "current")
+
+    @property
+    def previous(self) -> str:
+        """Link to the one before."""
+        return os.path.join(self.path, "previous")
+
+    def complete(self, release: str, minor: str | None = None) -> bool:
+        """Whether a release is complete, and made for this minor version of Python if that matters."""
+        try:
+            python = self.folder(release).joinpath(COMPLETE).read_text(encoding="utf-8").strip()
+        except OSError:
+            return False
+        return minor is None or python == minor
+
+    def installed(self) -> list[Installed]:
+        """List all."""
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(self.releases):
+                marker = Path(entry.path, COMPLETE)
+                found.append(Installed(entry.name, marker.exists(), marker.stat().st_mtime if marker.exists() else 0.0))
+        return found
+
+    def switch(self, release: str) -> None:
+        """Make a release the current one, and remember the one before."""
+        old = link_target(self.current)
+        if old and old != release:
+            set_link(self.previous, f"releases/{old}")
+        set_link(self.current, f"releases/{release}")
+
+    def need_space(self, mebibytes: int) -> None:
+        """Refuse to start what would fill the disk."""
+        place = self.path
+        while not os.path.isdir(place):
+            place = os.path.dirname(place)
+        free = shutil.disk_usage(place).free // 2**20
+        if free < mebibytes:
+            raise BuildError(f"{place} has {free} MiB free, a release needs {mebibytes}: make room on this host.")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds one release."""
+
+    folder: Path
+    uv: Uv
+    params: Mapping[str, Any]
+
+    @property
+    def src(self) -> Path:
+        """The application's files."""
+        return self.folder / "src"
+
+    @property
+    def venv(self) -> str:
+        """The virtual environment."""
+        return str(self.folder / "venv")
+
+    def build(self, kind: str, source: str, content: str | None) -> None:
+        """Build it in its place; the marker comes last."""
+        version = python_version(self.uv.python)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.uv.ensure()
+        self.src.mkdir(parents=True)
+        try:
+            self.uv.create(self.venv)
+            self._install(kind, source, content)
+            if self.params["import_check"]:
+                self._import()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        facts = {
+            "id": self.folder.name,
+            "source": os.path.basename(source.rstrip("/")),
+            "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": version,
+        }
+        (self.folder / "release.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (self.folder / COMPLETE).write_text(minor_of(version) + "\n", encoding="utf-8")
+
+    def _install(self, kind: str, source: str, content: str | None) -> None:
+        extra = tuple(self.params["requirements"])
+        if kind == "requirement":
+            self.uv.install(self.venv, Requirements((source, *extra)))
+        elif content is None:
+            raise BuildError("the application's files have not been sent to this host.")
+        elif kind == "wheel":
+            self.uv.install(self.venv, Requirements(extra), content)
+        else:
+            unpack_archive(content, self.src)
+            self._install_project(extra)
+
+    def _install_project(self, extra: tuple[str, ...]) -> None:
+        names = os.listdir(self.src)
+        cwd = str(self.src)
+        locked = lock_file(names)
+        if locked:
+            hashes = "--hash=" in (self.src / locked).read_text(encoding="utf-8")
+            wanted = Requirements(files=(str(self.src / locked),), require_hashes=hashes)
+            self.uv.install(self.venv, wanted, cwd=cwd)
+        constraint = [f"--constraints={self.src / locked}"] if locked else []
+        if extra:
+            self.uv.install(self.venv, Requirements(extra), *constraint, cwd=cwd)
+        if "pyproject.toml" in names or "setup.py" in names:
+            self.uv.install(self.venv, Requirements(no_deps=bool(locked)), cwd, cwd=cwd)
+            for left in ("build", *(name for name in os.listdir(self.src) if name.endswith(".egg-info"))):
+                shutil.rmtree(self.src / left, ignore_errors=True)
+        python = os.path.join(self.venv, "bin", "python")
+        # The service user can not write here. A file that does not compile is not this step's business.
+        subprocess.run([python, "-m", "compileall", "-q", cwd], capture_output=True, check=False)
+
+    def _import(self) -> None:
+        """Import the application as the service user, without credentials."""
+        app, user = self.params["app"], self.params["user"]
+        try:
+            account = pwd.getpwnam(user)
+        except KeyError:
+            raise BuildError(f"there is no user {user} on this host, as whom {app} could be imported.") from None
+        environment = {
+            "PATH": f"{self.venv}/bin:/usr/bin:/bin",
+            "HOME": account.pw_dir,
+            "LC_ALL": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join([str(self.src), *self.params["pythonpath"]]),
+            **{name: str(value) for name, value in self.params["app_environment"].items()},
+        }
+        command = [os.path.join(self.venv, "bin", "python"), "-c", IMPORT, app]
+        identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        seconds = self.params["import_timeout"]
+        child = subprocess.Popen(
+            command, cwd=self.src, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True, **(identity if os.geteuid() == 0 else {}),
+        )  # fmt: skip
+        try:
+            output, _ = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+            raise BuildError(
+                f"importing {app} took longer than {seconds} s: nothing may wait for another service while it is imported."
+            ) from None
+        if child.returncode:
+            last = (output.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+            raise BuildError(f"{app} can not be imported: {last}\n{last_lines(output)}")
+
+
+def minor_of(version: str) -> str:
+    """Shorten "CPython 3.13.5" to "CPython 3.13"."""
+    return version.rpartition(".")[0]
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "source": {"type": "str"},
+    "release": {"type": "str"},
+    "state": {"type": "str", "choices": ["prepared", "current"], "default": "current"},
+    "home": {"type": "path", "default": "/opt/celery/app"},
+    "app": {"type": "str"},
+    "user": {"type": "str", "default": "celery"},
+    "requirements": {"type": "list", "elements": "str", "default": []},
+    "keep": {"type": "int", "default": 3},
+    "version": {"type": "str"},
+    "import_check": {"type": "bool", "default": True},
+    "import_timeout": {"type": "int", "default": 60},
+    "app_environment": {"type": "dict", "default": {}},
+    "pythonpath": {"type": "list", "elements": "path", "default": []},
+    "free_space": {"type": "int", "default": 500},
+    "python": {"type": "path", "default": "/usr/bin/python3"},
+    "tools": {"type": "path", "default": "/opt/celery/tools"},
+    "uv_version": {"type": "str", "default": UV_VERSION},
+    "environment": {"type": "dict", "default": {}},
+    "_environment": {"type": "str", "default": "", "no_log": True},
+    "_kind": {"type": "str"},
+    "_release": {"type": "str"},
+    "_content": {"type": "path"},
+}
+
+
+def chosen(home: Home, params: Mapping[str, Any]) -> str:
+    """Return the id of the release that is asked for."""
+    if params["source"]:
+        return str(params["_release"])
+    release = params["release"]
+    if release == "previous":
+        release = link_target(home.previous)
+        if not release:
+            raise BuildError("there is no release before the current one on this host.")
+    if not home.complete(release):
+        known = ", ".join(sorted(each.name for each in home.installed() if each.complete)) or "none"
+        raise BuildError(f"there is no complete release {release} on this host: there are {known}.")
+    return str(release)
+
+
+def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Build, switch and prune as needed, and say what was done."""
+    home = Home(params["home"])
+    release = chosen(home, params)
+    environment = json.loads(unpack(params["_environment"]).get("environment", b"{}"))
+    uv = Uv(params["tools"], params["python"], environment, params["uv_version"])
+    try:
+        minor = minor_of(python_version(params["python"])) if params["source"] else None
+    except BuildError:
+        if not check_mode:
+            raise
+        minor = None
+    built = not home.complete(release, minor)
+    before = link_target(home.current)
+    # A release that is built anew while it is in use (for another Python) gets a new link, so that its users are restarted.
+    switched = params["state"] == "current" and (built or before != release)
+    if built:
+        home.need_space(params["free_space"])
+        if not check_mode:
+            if params["_kind"] != "requirement" and params["_content"] is None:
+                return {"changed": False, "_needs_content": True}
+            Builder(home.folder(release), uv, params).build(params["_kind"], params["source"], params["_content"])
+    previous = before if switched and before != release else link_target(home.previous)
+    if switched and not check_mode:
+        home.switch(release)
+    pruned: list[str] = []
+    if params["state"] == "current":
+        others = [each for each in home.installed() if each.name != release]
+        pruned = to_prune([*others, Installed(release, True, time.time())], {release, previous}, params["keep"])
+        for name in () if check_mode else pruned:
+            shutil.rmtree(home.folder(name))
+    return {
+        "changed": built or switched or bool(pruned),
+        "release": release,
+        "path": str(home.folder(release)),
+        "previous": previous,
+        "built": built,
+        "switched": switched,
+        "pruned": pruned,
+        "changed_paths": [home.current] if switched else [],
+        "diff": {
+            "before": f"{before}\n" if before else "",
+            "after": f"{release}\n" if switched else f"{before}\n" if before else "",
+            "before_header": home.current,
+            "after_header": home.current,
+        },
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=OPTIONS,
+        supports_check_mode=True,
+        required_one_of=[("source", "release")],
+        mutually_exclusive=[("source", "release")],
+        required_by={"source": ["app"]},
+    )
+    os.umask(0o022)
+    if module.params["keep"] < 2:
+        module.fail_json(msg="release: keep must be at least 2, so that there is always a release to go back to.")
+    try:
+        result = converge(module.params, module.check_mode)
+    except BuildError as problem:
+        module.fail_json(msg=f"release: {problem}")
+    except OSError as problem:
+        module.fail_json(msg=f"release: {problem.filename}: {problem.strerror}.")
+    if not module._diff:
+        result.pop("diff", None)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Celery's consumer, for a host: it feeds the watchdog and does not let its own chatter block its main loop."""
+
+from typing import Any, ClassVar
+
+from celery.utils.imports import symbol_by_name
+from celery.utils.log import get_logger
+from celery.worker.consumer.delayed_delivery import DelayedDelivery
+from kombu import pools
+
+from celeryops_runtime.watchdog import Watchdog
+
+logger = get_logger(__name__)
+
+#: For what the worker itself says (events, heartbeats, replies to remote control): a confirm that a frozen broker
+#: never sends would block the main loop. Messages of tasks keep the app's own options, confirms included.
+_UNCONFIRMED = {"confirm_publish": False}
+
+
+def chatter(app: Any) -> dict[str, Any]:
+    """The options of a connection that carries no task; nothing where the app asks for no confirms."""
+    return {"transport_options": _UNCONFIRMED} if app.conf.broker_transport_options.get("confirm_publish") else {}
+
+
+class OneNodeDelayedDelivery(DelayedDelivery):
+    """Declares the delayed delivery through the node this worker is connected to.
+
+    Celery's own step connects to every broker of the list at each (re)connect and consumes nothing meanwhile: one
+    dead node costs many seconds. In a cluster exchanges, queues and bindings are everywhere: one node is enough.
+    """
+
+    def start(self, c: Any) -> None:
+        """Declare it; a failure is logged, and tried again at the next connect."""
+        self._validate_configuration(c.app)
+        try:
+            self._setup_delayed_delivery(c, c.connection.as_uri(include_password=True))
+        except Exception as error:
+            logger.warning("Delayed delivery could not be set up: %r", error)
+
+
+def _step(step: Any) -> Any:
+    replaced = str(step).endswith(":DelayedDelivery")
+    return f"{OneNodeDelayedDelivery.__module__}:{OneNodeDelayedDelivery.__name__}" if replaced else step
+
+
+def consumer_class(configured: Any, watchdog: Watchdog) -> type:
+    """The app's consumer class (``worker_consumer``), extended."""
+    base: Any = symbol_by_name(configured)
+
+    class Blueprint(base.Blueprint):
+        default_steps: ClassVar[list[Any]] = [_step(step) for step in base.Blueprint.default_steps]
+
+    class Consumer(base):
+        def ensure_connected(self, conn: Any) -> Any:
+            return super().ensure_connected(watchdog.feed(conn))
+
+        def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+            options = chatter(self.app)
+            return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat, **options))
+
+        def perform_pending_operations(self) -> Any:
+            watchdog.ping()  # the loop of transports without an event loop calls this at each turn
+            return super().perform_pending_operations()
+
+    Consumer.Blueprint = Blueprint
+    return Consumer
+
+
+def install(app: Any, watchdog: Watchdog) -> None:
+    """Make this app's workers use it."""
+    app.conf.worker_consumer = consumer_class(app.conf.worker_consumer, watchdog)
+    if options := chatter(app):
+        app.control.mailbox.producer_pool = pools.producers[app.connection_for_write(**options)]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets that systemd hands to the unit (``LoadCredential=``), put into the environment before the app is imported."""
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from celeryops_runtime import files
+from celeryops_runtime.errors import ConfigurationError
+
+#: systemd's names for the files of a directory loaded as ``LoadCredential=celery:<directory>``.
+CELERY_FILE = "celery_celery.json"
+SENTRY_FILE = "celery_sentry.json"
+
+#: Each credential under the name that Celery reads itself and the short one that twelve-factor apps read.
+_BROKER_NAMES = ("CELERY_BROKER_URL", "BROKER_URL")
+_BACKEND_NAMES = ("CELERY_RESULT_BACKEND", "RESULT_BACKEND")
+
+
+@dataclass(frozen=True)
+class Sentry:
+    """Where errors are reported."""
+
+    dsn: str
+    environment: str = "production"
+    sample_rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """All that the unit was given; everything is absent outside systemd."""
+
+    broker_url: str | None = None
+    result_backend: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    sentry: Sentry | None = None
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables that carry these credentials."""
+        variables = dict(self.environment)
+        if self.broker_url:
+            variables.update(dict.fromkeys(_BROKER_NAMES, self.broker_url))
+        if self.result_backend:
+            variables.update(dict.fromkeys(_BACKEND_NAMES, self.result_backend))
+        if self.sentry:
+            variables["SENTRY_DSN"] = self.sentry.dsn
+            variables["SENTRY_ENVIRONMENT"] = self.sentry.environment
+        return variables
+
+
+def _text(path: Path, content: Mapping[str, object], key: str) -> str | None:
+    value = content.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"{path}: {key} must be text.")
+    return value or None
+
+
+def _celery(path: Path) -> tuple[str | None, str | None, dict[str, str]]:
+    content = files.read_object(path)
+    environment = content.get("environment") or {}
+    if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
+        raise ConfigurationError(f"{path}: environment must map names to texts.")
+    return _text(path, content, "broker_url"), _text(path, content, "result_backend"), environment
+
+
+def _sentry(path: Path) -> Sentry | None:
+    content = files.read_object(path)
+    dsn = _text(path, content, "dsn")
+    rate = content.get("sample_rate", 1.0)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+        raise ConfigurationError(f"{path}: sample_rate must be a number from 0.0 to 1.0.")
+    return Sentry(dsn, _text(path, content, "environment") or "production", float(rate)) if dsn else None
+
+
+def read(environ: Mapping[str, str]) -> Credentials:
+    """The credentials of this unit."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return Credentials()
+    celery, sentry = Path(directory, CELERY_FILE), Path(directory, SENTRY_FILE)
+    broker_url, result_backend, environment = _celery(celery) if celery.exists() else (None, None, {})
+    return Credentials(broker_url, result_backend, environment, _sentry(sentry) if sentry.exists() else None)
+
+
+def load(environ: MutableMapping[str, str]) -> Credentials:
+    """Read the credentials and put them into this environment."""
+    credentials = read(environ)
+    environ.update(credentials.variables())
+    return credentials

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan's Celery settings, laid over whatever the app configures.
+
+The settings are one more mapping in front of the app's own ones, so they win however and whenever the app sets
+its own: constructor, ``config_from_object`` (lazy, forced, with a namespace, with old setting names),
+``conf.update`` before or after the configuration is read. Only ``task_routes`` is merged: the plan's routes are
+asked first, then those that the app had when its configuration was read.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kombu import entity
+
+from celeryops_runtime import files
+from celeryops_runtime.errors import ConfigurationError
+
+_QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_arguments"}
+#: kombu ships its types without having any here.
+_kombu: Any = entity
+_UID = "celeryops_runtime.settings"
+
+
+class Shared(dict[str, Any]):
+    """The settings in the form Celery takes them; its type marks the mapping among an app's others."""
+
+
+def queues(declared: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
+    """kombu's queue objects for the plan's ``task_queues``."""
+    for queue in declared:
+        if not queue.get("name") or set(queue) - _QUEUE_KEYS:
+            raise ConfigurationError(
+                f"The settings' task_queues entry {dict(queue)} must have a name and no keys but {sorted(_QUEUE_KEYS)}."
+            )
+    return tuple(
+        _kombu.Queue(
+            queue["name"],
+            exchange=_kombu.Exchange(queue.get("exchange", ""), type=queue.get("exchange_type", "direct")),
+            routing_key=queue.get("routing_key") or queue["name"],
+            queue_arguments=queue.get("queue_arguments"),
+        )
+        for queue in declared
+    )
+
+
+def read(environ: Mapping[str, str], settings_file: str | os.PathLike[str] | None = None) -> Shared:
+    """The shared settings: those of the file, and the URLs of broker and result backend from the environment."""
+    path = settings_file or environ.get("CELERYOPS_SETTINGS")
+    shared = Shared()
+    if path:
+        plain = files.read_object(Path(path)).get("settings")
+        if not isinstance(plain, dict):
+            raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
+        shared.update(plain)
+    if declared := shared.get("task_queues"):
+        shared["task_queues"] = queues(declared)
+    for name, variable in (("broker_url", "CELERY_BROKER_URL"), ("result_backend", "CELERY_RESULT_BACKEND")):
+        if value := environ.get(variable):
+            shared[name] = value
+    return shared
+
+
+def _merged_routes(ours: Any, theirs: Any) -> list[Any]:
+    routes = [ours]
+    if theirs:
+        routes += theirs if isinstance(theirs, (list, tuple)) else [theirs]
+    return routes
+
+
+def _lay_over(conf: Any, shared: Shared) -> None:
+    """Put the settings in front of all others in this (read) configuration."""
+    if any(isinstance(layer, Shared) for layer in conf.maps):
+        return
+    layer = Shared(shared)
+    if routes := layer.pop("task_routes", None):
+        layer["task_routes"] = _merged_routes(routes, conf.get("task_routes"))
+    conf.maps.insert(0, layer)
+
+
+def on_configure(app: Any, shared: Shared) -> None:
+    """Lay the settings over this app's configuration each time that is read, before anybody else hears of it."""
+
+    def receiver(source: Any, **_: Any) -> None:
+        _lay_over(source, shared)
+
+    signal = app.on_after_configure
+    signal.connect(receiver, weak=False, dispatch_uid=_UID)
+    # An app's own receiver may send a task at once: it must find these settings in place.
+    signal.receivers.sort(key=lambda entry: entry[1] is not receiver)
+
+
+def install(app: Any, shared: Shared) -> None:
+    """Make these settings apply to an app that exists already."""
+    on_configure(app, shared)
+    if app.configured:
+        _lay_over(app.conf, shared)
+
+
+def replaced(app: Any) -> list[str]:
+    """The names of the settings that the app set to something else and that do not apply."""
+    conf = app.conf
+    layer, rest = conf.maps[0], conf.maps[1:-1]
+    if not isinstance(layer, Shared):
+        return []
+    own = type(conf)({}, rest, conf._keys, conf.prefix)
+    return sorted(name for name, value in layer.items() if name in own and own[name] != value and name != "task_routes")

@@ -76,7 +76,7 @@ class ActionModule(ActionBase):
         try:
             return str(self._find_needle(folder, name))
         except AnsibleError as error:
-            raise AnsibleActionFail(f"files: {error}") from error
+            raise AnsibleActionFail(f"files: {error}") from None
 
     def _render(self, name: str, path: str, variables: dict[str, Any]) -> bytes:
         """Render a template as ansible.builtin.template does."""
@@ -90,5 +90,5 @@ class ActionModule(ActionBase):
         try:
             rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
         except AnsibleError as error:
-            raise AnsibleActionFail(f"files: template {name} for {path}: {error}") from error
+            raise AnsibleActionFail(f"files: template {name} for {path}: {error}") from None
         return as_content(rendered)

@@ -54,7 +54,9 @@ class ActionModule(ActionBase):
             content = content_of(found, archive)
             requirements = [str(each) for each in arguments.get("requirements") or []]
             arguments["_kind"] = found.kind
-            arguments["_release"] = found.identity(content, requirements, str(arguments.get("python") or "/usr/bin/python3"))
+            arguments["_release"] = found.identity(
+                content, requirements, str(arguments.get("python") or "/usr/bin/python3"), str(arguments.get("app"))
+            )
             result = self._call(arguments, task_vars)
             if result.pop("_needs_content", False) and not result.get("failed"):
                 shipped = found.location if found.kind == "wheel" else name
@@ -62,7 +64,7 @@ class ActionModule(ActionBase):
                 result.pop("_needs_content", None)
             return result
         except SourceError as problem:
-            raise AnsibleActionFail(f"release: {problem}.") from problem
+            raise AnsibleActionFail(f"release: {problem}.") from None
         finally:
             archive.unlink(missing_ok=True)
             self._remove_tmp_path(self._connection._shell.tmpdir)

@@ -15,7 +15,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.trees import pack
 def hide(environment: object) -> str:
     """Pack the environment into the one word of a hidden parameter."""
     if not isinstance(environment, Mapping):
-        raise AnsibleActionFail("environment must be a mapping of names to values, such as {PIP_INDEX_URL: https://...}.")
+        raise AnsibleActionFail("environment must be a mapping of names to values, such as {PIP_CERT: /etc/ca.pem}.")
     return pack({"environment": json.dumps({str(name): str(value) for name, value in environment.items()}).encode()})
 
 

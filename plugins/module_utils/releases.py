@@ -19,10 +19,11 @@ from typing import BinaryIO, Literal
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import IGNORED, list_files
 
 EXCLUDED = IGNORED | {
-    ".git", ".gitignore", ".gitattributes", ".hg", ".svn", ".venv", ".tox", ".nox", ".cache", ".idea", ".vscode", ".DS_Store",
-    ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".coverage", "*.egg-info", "node_modules", ".env",
+    ".git", ".gitignore", ".gitattributes", ".hg", ".svn", ".venv", ".tox", ".nox", ".cache", ".idea", ".vscode",
+    ".DS_Store", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".coverage", "*.egg-info",
+    "node_modules", ".env",
 }  # fmt: skip
-"""What never belongs to a release: histories, caches, virtual environments, and .env, which holds a developer's secrets."""
+"""What never belongs to a release: histories, caches, virtual environments, and a developer's secrets (.env)."""
 
 EXCLUDED_AT_TOP = ("build", "dist")
 """What builds leave in a project's folder; deeper down these may be packages."""
@@ -46,9 +47,9 @@ class Source:
     name: str
     version: str
 
-    def identity(self, content: str, requirements: Sequence[str], python: str) -> str:
-        """Name a release: the same name means the same application in the same virtual environment."""
-        facts = json.dumps([self.kind, content, sorted(requirements), python])
+    def identity(self, content: str, requirements: Sequence[str], python: str, app: str) -> str:
+        """Name a release: the same name means the same application, checked, in the same virtual environment."""
+        facts = json.dumps([self.kind, content, sorted(requirements), python, app])
         parts = (self.name, self.version, hashlib.sha256(facts.encode()).hexdigest()[:12])
         return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "_", part) for part in parts if part)
 
@@ -66,7 +67,7 @@ def recognise(source: str, path: str, version: str | None = None) -> Source:
     if pinned := PINNED.fullmatch(source.strip()):
         return Source("requirement", source.strip(), pinned[1], version or pinned[3])
     if re.fullmatch(PINNED.pattern.partition(r"\s*==")[0] + r"\s*([<>~!=,;].*)?", source.strip()):
-        raise SourceError(f"{source} is not pinned: write one exact version, such as shop==1.2.0, or the path of a project")
+        raise SourceError(f"{source} is not pinned: write one exact version, such as shop==1.2.0, or a project's path")
     raise SourceError(f"{source} does not exist on the controller (looked at {path})")
 
 

@@ -19,9 +19,13 @@ PROPERTIES = (
 )  # fmt: skip
 
 SUFFIXES = ("service", "target", "timer", "socket", "mount", "path", "slice", "scope", "swap", "automount", "device")
-SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800, "y": 31557600}
-ENABLED = frozenset({"enabled", "enabled-runtime", "alias", "indirect", "generated", "transient"})
-DISABLED = frozenset({"disabled", "static", "masked", "masked-runtime", "alias", "indirect", "generated", "transient", ""})
+SECONDS = {
+    "us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800, "y": 31557600,
+}  # fmt: skip
+EITHER = frozenset({"alias", "indirect", "generated", "transient"})
+"""States of a unit file that `systemctl enable` and `disable` do not change."""
+ENABLED = EITHER | {"enabled", "enabled-runtime"}
+DISABLED = EITHER | {"disabled", "static", "masked", "masked-runtime", ""}
 UP = frozenset({"active", "reloading"})
 
 

@@ -72,14 +72,10 @@ def last_lines(output: str, count: int = LAST_LINES) -> str:
     return re.sub(r"://[^/\s@]+@", "://***@", "\n".join(lines[-count:]))
 
 
-def run(
-    command: Sequence[str], environment: Mapping[str, str], purpose: str, *, stdin: str | None = None, cwd: str | None = None
-) -> str:
+def run(command: Sequence[str], environment: Mapping[str, str], purpose: str, cwd: str | None = None) -> str:
     """Run a tool; a failure is one sentence with the end of what it said."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=dict(environment), input=stdin, cwd=cwd
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(environment), cwd=cwd)
     except OSError as problem:
         raise BuildError(f"{purpose} failed: {command[0]}: {problem.strerror}.") from problem
     if done.returncode:
@@ -152,9 +148,9 @@ class Uv:
         pip = [os.path.join(self.tools, "bin", "python"), "-m", "pip", "install", "--quiet"]
         run([*pip, f"uv=={self.version}"], self.settings(), f"installing uv {self.version}")
 
-    def run(self, *arguments: str, purpose: str, stdin: str | None = None, cwd: str | None = None) -> str:
+    def run(self, *arguments: str, purpose: str, cwd: str | None = None) -> str:
         """Run uv."""
-        return run([self.program, *arguments], self.settings(), purpose, stdin=stdin, cwd=cwd)
+        return run([self.program, *arguments], self.settings(), purpose, cwd)
 
     def create(self, path: str) -> None:
         """Make an empty virtual environment that may be renamed."""

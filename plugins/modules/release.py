@@ -8,13 +8,13 @@ DOCUMENTATION = r"""
 module: release
 short_description: Put a release of the application on a host, and make it the current one
 description:
-  - A release is a folder C(<home>/releases/<id>) with the application's files (C(src)) and a virtual environment of its own
-    (C(venv)). The link C(<home>/current) leads to the one in use, C(<home>/previous) to the one before.
+  - A release is a folder C(<home>/releases/<id>) with the application's files (C(src)) and a virtual environment of
+    its own (C(venv)). The link C(<home>/current) leads to the one in use, C(<home>/previous) to the one before.
   - The id is derived from the contents, so the same application is built and transferred once.
   - A release counts only when it is complete, which it is when the application can be imported on the host,
     as the service user. Until then, and whenever something fails, the current release stays as it was.
-  - Of a project's folder, C(requirements.lock) or else C(requirements.txt) is installed (with hashes when it has any), and
-    then the project itself when it has a C(pyproject.toml) or C(setup.py), without dependencies if it has one of those files.
+  - Of a project's folder, C(requirements.lock) or else C(requirements.txt) is installed, with hashes when it has any;
+    then the project itself when it has a C(pyproject.toml) or C(setup.py), without dependencies if those are listed.
   - Not part of a release are version control, caches, virtual environments, C(node_modules), C(*.egg-info),
     C(.env), and C(build) and C(dist) at the top.
 author: celeryops.stack maintainers (@celeryops)
@@ -177,10 +177,12 @@ COMPLETE = ".complete"
 
 IMPORT = """
 import sys
+from celery import Celery
 from celery.app.utils import find_app
 app = find_app(sys.argv[1])
+if not isinstance(app, Celery):
+    sys.exit(f"it is a {type(app).__name__}, not a Celery application")
 app.loader.import_default_modules()
-print(len(app.tasks))
 """
 """What a worker does first: load the application, and the modules with its tasks."""
 
@@ -210,7 +212,7 @@ def unpack_archive(archive: str, folder: Path) -> None:
         if hasattr(tarfile, "data_filter"):
             packed.extractall(folder, filter="data")
         else:
-            packed.extractall(folder)
+            packed.extractall(folder)  # noqa: S202 - the controller packed it, and refuses links that lead outside
 
 
 @dataclass(frozen=True)
@@ -372,7 +374,7 @@ class Builder:
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
             raise BuildError(
-                f"importing {app} took longer than {seconds} s: nothing may wait for another service while it is imported."
+                f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
             ) from None
         if child.returncode:
             last = (output.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
@@ -439,7 +441,7 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         minor = None
     built = not home.complete(release, minor)
     before = link_target(home.current)
-    # A release that is built anew while it is in use (for another Python) gets a new link, so that its users are restarted.
+    # A release that is built anew while it is in use (for another Python) gets a new link: its users must restart.
     switched = params["state"] == "current" and (built or before != release)
     if built:
         home.need_space(params["free_space"])

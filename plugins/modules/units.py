@@ -9,8 +9,8 @@ module: units
 short_description: Bring systemd units into their wanted state, and restart those that run with old files
 description:
   - Enables, disables, masks, starts and stops any number of units in one task; those that start, start together.
-  - Restarts exactly the units that were started before something they watch was changed. The files' times are compared
-    with the unit's start, so a play that was interrupted between the change and the restart is not forgotten.
+  - Restarts exactly the units that were started before something they watch was changed. The files' times are
+    compared with the unit's start, so a play that was interrupted between change and restart is not forgotten.
   - A unit's own file and drop-ins below C(/etc/systemd/system) are always watched.
   - Reloads systemd's configuration when, and only when, systemd says that it is out of date.
 author: celeryops.stack maintainers (@celeryops)
@@ -27,7 +27,7 @@ options:
         required: true
       watch:
         description:
-          - Files, folders (everything below, except C(__pycache__)) and links (themselves) that the unit reads at start.
+          - Files, folders (everything below, except C(__pycache__)) and links (themselves) that it reads at start.
         type: list
         elements: path
         default: []

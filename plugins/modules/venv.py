@@ -9,7 +9,7 @@ module: venv
 short_description: Make a virtual environment that contains exactly what is listed
 description:
   - Builds with uv, which itself is kept in the folder O(tools); its cache lies beside that folder.
-  - A virtual environment is built anew when anything listed, or the interpreter's version, is not what it was built from.
+  - It is built anew when anything listed, or the interpreter's version, is not what it was built from.
   - It is built beside its place and moved there, so a failed or interrupted build leaves the old one as it was.
 author: celeryops.stack maintainers (@celeryops)
 options:

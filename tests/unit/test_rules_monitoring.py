@@ -68,7 +68,7 @@ def test_flower_needs_a_login_elsewhere(address: str) -> None:
     ]
 
 
-FAULTS = [
+FAULTS: list[tuple[Any, dict[str, Any], str]] = [
     (flower, {"flower_address": "0.0.0.0"}, "flower_address is 0.0.0.0, so every address of this host would"),  # noqa: S104
     (flower, {"flower_address": "8.8.8.8"}, "flower_address is 8.8.8.8, so a public address of this host would"),
     (flower, {"flower_port": 80}, "flower_port is 80: write a whole number from 1024 to 65535."),

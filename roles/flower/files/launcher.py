@@ -8,6 +8,9 @@ Three things that the command `celery flower` does not do:
 * the broker's password and the login come from a systemd credential, not from the command line.
 """
 
+# What is imported inside functions exists only in the environment of the service.
+# mypy: disable-error-code="import-not-found,import-untyped"
+
 from __future__ import annotations
 
 import base64
@@ -18,6 +21,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +123,9 @@ def main() -> None:
     page = guarded(Flower, expected)(capp=celery, options=options, **web_settings)
 
     async def ready() -> None:
-        await page.events.on_enable_events()  # or the tasks of the first seconds would not be seen
+        # Until the workers have answered, they would not tell of the tasks that they run.
+        ask = partial(celery.control.enable_events, reply=True, timeout=1.0)
+        await page.io_loop.run_in_executor(None, ask)
         notify("READY=1\nSTATUS=Receiving events")
 
     def stop(*_: object) -> None:

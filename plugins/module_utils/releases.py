@@ -31,7 +31,9 @@ EXCLUDED_AT_TOP = ("build", "dist")
 TIMESTAMP = 315619200
 """Every file's time in an archive: the second day of 1980, because wheels, being zip files, know no earlier year."""
 
-PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]+\])?\s*==\s*([A-Za-z0-9][A-Za-z0-9._+!-]*)")
+NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[A-Za-z0-9._, -]+\])?\s*"
+PINNED = re.compile(NAME + r"==\s*([A-Za-z0-9][A-Za-z0-9._+!-]*)")
+UNPINNED = re.compile(NAME + r"([<>~!=,;].*)?")
 
 
 class SourceError(Exception):
@@ -65,8 +67,8 @@ def recognise(source: str, path: str, version: str | None = None) -> Source:
         name, found = [*os.path.basename(path).split("-"), ""][:2]
         return Source("wheel", path, name, version or found)
     if pinned := PINNED.fullmatch(source.strip()):
-        return Source("requirement", source.strip(), pinned[1], version or pinned[3])
-    if re.fullmatch(PINNED.pattern.partition(r"\s*==")[0] + r"\s*([<>~!=,;].*)?", source.strip()):
+        return Source("requirement", source.strip(), pinned[1], version or pinned[2])
+    if UNPINNED.fullmatch(source.strip()):
         raise SourceError(f"{source} is not pinned: write one exact version, such as shop==1.2.0, or a project's path")
     raise SourceError(f"{source} does not exist on the controller (looked at {path})")
 

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release is made of and called, and which ones go."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.celeryops.stack.plugins.module_utils import releases
+from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, Source, SourceError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .conftest import Run
+
+
+def project(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def archived(root: Path) -> tuple[str, bytes]:
+    stream = io.BytesIO()
+    return releases.write_archive(root, stream), stream.getvalue()
+
+
+def test_what_belongs_to_a_release(tmp_path: Path) -> None:
+    ours = ["build.py", "shop/__init__.py", "shop/build/a.py"]
+    others = [".git/x", ".venv/x", "env/pyvenv.cfg", "env/bin/x", "build/x", "dist/x", "node_modules/x", "a.egg-info/x"]
+    others += ["shop/__pycache__/x", "shop/a.pyc", ".cache/x", ".pytest_cache/x", ".env"]
+    assert releases.members(project(tmp_path, *ours, *others)) == ours
+
+
+def test_equal_contents_make_equal_archives(tmp_path: Path) -> None:
+    first = project(tmp_path / "one", "b", "a/c")
+    second = project(tmp_path / "two", "a/c", "b")
+    os.utime(second / "b", (1, 1))
+    (second / "b").chmod(0o600)
+    assert archived(first) == archived(second)
+    (second / "b").write_text("other")
+    assert archived(first)[0] != archived(second)[0]
+    (first / "b").chmod(0o755)
+    with tarfile.open(fileobj=io.BytesIO(archived(first)[1])) as packed:
+        assert [(each.name, each.mode, each.mtime, each.uid) for each in packed] == [
+            ("a/c", 0o644, releases.TIMESTAMP, 0),
+            ("b", 0o755, releases.TIMESTAMP, 0),
+        ]
+
+
+def test_links_stay_inside(tmp_path: Path) -> None:
+    root = project(tmp_path / "one", "a/c")
+    (root / "a" / "inside").symlink_to("../a/c")
+    archived(root)
+    for target in ("../../outside", "/etc/passwd"):
+        (root / "a" / "out").unlink(missing_ok=True)
+        (root / "a" / "out").symlink_to(target)
+        with pytest.raises(SourceError, match="leads out of the project"):
+            archived(root)
+
+
+def test_sources(tmp_path: Path) -> None:
+    folder = project(tmp_path / "checkout", "a")
+    assert releases.recognise("checkout", str(folder)) == Source("directory", str(folder), "checkout", "")
+    (folder / "pyproject.toml").write_text('[project]\nname = "shop"\nversion = "0.1.0"\n')
+    assert releases.recognise("checkout", str(folder)).version == "0.1.0"
+    assert releases.recognise("checkout", str(folder), "v7").version == "v7"
+    wheel = project(tmp_path, "shop-1.2.0-py3-none-any.whl") / "shop-1.2.0-py3-none-any.whl"
+    assert releases.recognise(str(wheel), str(wheel)) == Source("wheel", str(wheel), "shop", "1.2.0")
+    extras = "shop[redis]==1.2.0"
+    assert releases.recognise(extras, "/no/where") == Source("requirement", extras, "shop", "1.2.0")
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("shop", "shop is not pinned"),
+        ("shop>=1", "shop>=1 is not pinned"),
+        ("shop==1.*", r"shop==1.\* is not pinned"),
+        ("shop[a]", "is not pinned"),
+        ("../shop", "does not exist on the controller"),
+        ("a.whl", "the wheel a.whl does not exist"),
+        ("", "does not exist"),
+    ],
+)
+def test_what_is_no_source(source: str, sentence: str) -> None:
+    with pytest.raises(SourceError, match=sentence):
+        releases.recognise(source, "/no/where")
+
+
+def test_an_id_changes_with_everything_that_the_release_is_built_from() -> None:
+    source = Source("directory", "/x", "shop", "0.1.0")
+    name = source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:app")
+    assert name == source.identity("hash", ["b", "a"], "/usr/bin/python3", "shop:app")
+    others = {
+        source.identity("other", ["a", "b"], "/usr/bin/python3", "shop:app"),
+        source.identity("hash", ["a"], "/usr/bin/python3", "shop:app"),
+        source.identity("hash", ["a", "b"], "/usr/bin/python4", "shop:app"),
+        source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:other"),
+    }
+    assert len(others | {name}) == 5
+    assert all(each.startswith("shop-0.1.0-") and len(each) == len("shop-0.1.0-") + 12 for each in others)
+    assert "/" not in Source("directory", "/x", "a b/c", "").identity("", [], "", "")
+
+
+INSTALLED = st.lists(
+    st.builds(Installed, st.sampled_from("abcdefgh"), st.booleans(), st.floats(0, 100)),
+    unique_by=lambda each: each.name,
+)
+
+
+@given(INSTALLED, st.sets(st.sampled_from("abcdefgh"), max_size=2), st.integers(2, 5))
+def test_pruning(installed: list[Installed], protected: set[str], keep: int) -> None:
+    gone = set(releases.to_prune(installed, protected, keep))
+    left = [each for each in installed if each.name not in gone]
+    assert not gone & protected
+    assert all(each.complete for each in left if each.name not in protected)
+    assert len([each for each in left if each.complete]) <= keep
+    oldest_left = min((each.installed_at for each in left if each.complete and each.name not in protected), default=0)
+    assert all(
+        each.installed_at <= oldest_left for each in installed if each.name in gone and each.complete and oldest_left
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["a", "requirements.txt", "requirements.lock"], "requirements.lock"),
+        (["requirements.txt"], "requirements.txt"),
+        ([], None),
+    ],
+)
+def test_the_lock_file_comes_first(names: list[str], chosen: str | None) -> None:
+    assert releases.lock_file(names) == chosen
+
+
+class TestSwitching:
+    """The module, with releases that are already there."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        for age, name in enumerate(("c", "b", "a")):
+            folder = tmp_path / "releases" / name
+            folder.mkdir(parents=True)
+            (folder / ".complete").write_text("CPython 3.11\n")
+            os.utime(folder / ".complete", (1000 - age, 1000 - age))
+        (tmp_path / "releases" / "half").mkdir()
+        return tmp_path
+
+    def links(self, home: Path) -> tuple[str, ...]:
+        return tuple(os.readlink(home / name) for name in ("current", "previous") if (home / name).is_symlink())
+
+    def test_there_and_back(self, home: Path, run_module: Run) -> None:
+        def switch(release: str, **options: Any) -> dict[str, Any]:
+            return run_module("release", release=release, home=str(home), keep=2, **options)
+
+        assert "no release before" in switch("previous")["msg"]
+        assert "there are a, b, c" in switch("half")["msg"]
+        assert switch("a", check=True)["changed"]
+        assert self.links(home) == ()
+        first = switch("a")
+        assert (first["previous"], first["pruned"]) == ("", ["b", "half"])
+        assert self.links(home) == ("releases/a",)
+        assert switch("a")["changed"] is False
+        second = switch("c")
+        assert second["changed_paths"] == [str(home / "current")]
+        assert self.links(home) == ("releases/c", "releases/a")
+        assert switch("previous")["release"] == "a"
+        assert self.links(home) == ("releases/a", "releases/c")
+
+    def test_keep_must_leave_a_way_back(self, home: Path, run_module: Run) -> None:
+        assert "keep must be at least 2" in run_module("release", release="a", home=str(home), keep=1)["msg"]
+
+    def test_current_must_be_a_link(self, home: Path, run_module: Run) -> None:
+        (home / "current").mkdir()
+        assert "is not a link: move it away" in run_module("release", release="a", home=str(home))["msg"]
+
+    def test_asks_for_the_content_only_when_it_is_needed(self, home: Path, run_module: Run) -> None:
+        asked = run_module(
+            "release", source="x", app="x:y", home=str(home), _release="new", _kind="directory", free_space=0
+        )
+        assert asked["_needs_content"] is True
+        assert run_module("release", source="x", app="x:y", home=str(home), _release="new", check=True)["built"] is True
+
+    def test_a_full_disk_is_one_sentence(self, home: Path, run_module: Run) -> None:
+        full = run_module(
+            "release", source="x", app="x:y", home=str(home / "deep" / "er"), _release="n", free_space=2**40
+        )
+        assert "MiB free, a release needs" in full["msg"]

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The units module, with a systemctl that only keeps books."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.celeryops.stack.plugins.module_utils import systemd
+from ansible_collections.celeryops.stack.plugins.module_utils.systemd import Seen, Wanted
+
+from .conftest import Run
+
+SYSTEMCTL = """#!{python}
+import json, os, sys, time
+state = os.environ["FAKE_SYSTEMD"]
+units = json.load(open(state))
+arguments = [each for each in sys.argv[1:] if not each.startswith("--")]
+verb, names = arguments[0], arguments[1:]
+with open(state + ".log", "a") as log:
+    log.write(" ".join(arguments if verb != "show" else ["show"]) + "\\n")
+failed = False
+if verb == "show":
+    properties, names = names[0].split(","), names[1:]
+    for name in names:
+        unit = units.get(name, dict(LoadState="not-found", ActiveState="inactive", SubState="dead"))
+        print("\\n".join(f"{{each}}={{unit.get(each, '')}}" for each in properties) + "\\n")
+for unit in units.values() if verb == "daemon-reload" else []:
+    unit["NeedDaemonReload"] = "no"
+for unit in [units[name] for name in names] if verb != "show" else []:
+    if verb in ("start", "restart"):
+        broken = unit.get("broken")
+        failed = failed or bool(broken)
+        unit["ActiveState"], unit["SubState"] = ("activating", "auto-restart") if broken else ("active", "running")
+        unit["Result"] = "exit-code" if broken else "success"
+        unit["ExecMainStartTimestampMonotonic"] = str(int(time.monotonic() * 1e6))
+    if verb in ("stop", "reset-failed"):
+        unit["ActiveState"], unit["SubState"] = "inactive", "dead"
+    if verb in ("enable", "disable"):
+        unit["UnitFileState"] = verb + "d"
+    if verb in ("mask", "unmask"):
+        unit["LoadState"] = "masked" if verb == "mask" else "loaded"
+        unit["UnitFileState"] = "masked" if verb == "mask" else "disabled"
+json.dump(units, open(state, "w"))
+sys.exit(failed)
+"""
+
+
+class Host:
+    """A host whose systemd is a file."""
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        self.run, self.state = run, folder / "systemd.json"
+        self.set({})
+
+    def set(self, units: Mapping[str, Mapping[str, str]]) -> None:
+        base = {"LoadState": "loaded", "ActiveState": "inactive", "SubState": "dead", "UnitFileState": "disabled"}
+        self.state.write_text(json.dumps({name: {**base, "Type": "notify", **unit} for name, unit in units.items()}))
+
+    def __call__(self, *units: dict[str, Any], **options: Any) -> dict[str, Any]:
+        self.log.write_text("")
+        return self.run("units", units=list(units), **options)
+
+    @property
+    def log(self) -> Path:
+        return self.state.with_name("systemd.json.log")
+
+    @property
+    def calls(self) -> list[str]:
+        return [line for line in self.log.read_text().splitlines() if line != "show"]
+
+
+@pytest.fixture
+def host(run_module: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, code in (
+        ("systemctl", SYSTEMCTL.format(python=sys.executable)),
+        ("journalctl", "#!/bin/sh\necho boom\n"),
+    ):
+        (programs / name).write_text(code)
+        (programs / name).chmod(0o755)
+    host = Host(run_module, tmp_path)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SYSTEMD", str(host.state))
+    return host
+
+
+def test_starts_and_enables_together_then_does_nothing(host: Host) -> None:
+    host.set({"a@1.service": {}, "b.service": {}})
+    units = ({"name": "a@1"}, {"name": "b.service"})
+    result = host(*units)
+    assert host.calls == ["enable a@1.service b.service", "start a@1.service b.service"]
+    assert result["started"] == result["enabled"] == ["a@1.service", "b.service"]
+    assert host(*units)["changed"] is False
+    assert host.calls == []
+
+
+def test_restarts_exactly_what_watches_a_newer_file(host: Host, tmp_path: Path) -> None:
+    watched = tmp_path / "conf" / "a.conf"
+    watched.parent.mkdir()
+    watched.write_text("")
+    host.set({"a.service": {}, "b.service": {}})
+    units = ({"name": "a", "watch": [str(watched.parent)]}, {"name": "b", "watch": [str(tmp_path / "never")]})
+    host(*units)
+    assert host(*units)["changed"] is False
+    later = time.time() + 5
+    os.utime(watched, (later, later))
+    assert host(*units, check=True)["restarted"] == ["a.service"]
+    assert host.calls == []
+    assert host(*units)["restarted"] == ["a.service"]
+    assert host.calls == ["restart a.service"]
+
+
+def test_restarts_what_watches_a_changed_path(host: Host) -> None:
+    host.set({"a.service": {}, "b.service": {}})
+    units = ({"name": "a", "watch": ["/nowhere/conf"]}, {"name": "b", "watch": ["/nowhere/con"]})
+    host(*units)
+    assert host(*units, changed_paths=["/nowhere/conf/x"])["restarted"] == ["a.service"]
+
+
+def test_its_own_unit_file_is_watched(host: Host) -> None:
+    own = "/etc/systemd/system/a@.service"
+    running = {"ActiveState": "active", "UnitFileState": "enabled", "ActiveEnterTimestampMonotonic": "1"}
+    host.set({"a@1.service": {**running, "FragmentPath": own}})
+    assert host({"name": "a@1"}, changed_paths=[own])["restarted"] == ["a@1.service"]
+
+
+def test_reloads_only_when_systemd_says_so(host: Host) -> None:
+    host.set({"a.service": {"NeedDaemonReload": "yes"}})
+    result = host({"name": "a"})
+    assert result["reloaded"]
+    assert host.calls[0] == "daemon-reload"
+    assert not host({"name": "a"})["reloaded"]
+
+
+def test_a_unit_that_does_not_exist(host: Host) -> None:
+    assert host({"name": "a"}, check=True)["started"] == ["a.service"]
+    assert "there is no unit a.service on this host" in host({"name": "a"})["msg"]
+    assert host({"name": "a", "state": "absent"})["changed"] is False
+
+
+def test_a_unit_that_crashes_is_reported_with_its_journal(host: Host) -> None:
+    host.set({"a.service": {"broken": "yes"}, "b.service": {}})
+    result = host({"name": "a"}, {"name": "b"})
+    assert result["failed_units"] == ["a.service"]
+    assert result["msg"] == (
+        "a.service did not come up: it crashes again and again (result: exit-code). Its last journal lines:\nboom"
+    )
+    assert host({"name": "a"})["failed"]
+    assert host.calls == ["restart a.service"]
+
+
+def test_a_unit_without_readiness_must_stay_up_for_a_moment(host: Host) -> None:
+    host.set({"a.service": {"Type": "simple"}})
+    began = time.monotonic()
+    host({"name": "a"})
+    assert time.monotonic() - began >= 1
+
+
+def test_stops_disables_and_masks(host: Host) -> None:
+    running = {"ActiveState": "active", "UnitFileState": "enabled"}
+    host.set({"a.service": running, "b.service": running, "c.service": {"ActiveState": "failed"}})
+    units = ({"name": "a", "state": "absent"}, {"name": "b", "state": "stopped", "masked": True})
+    result = host(*units, {"name": "c", "state": "stopped"})
+    assert result["stopped"] == result["disabled"] == ["a.service", "b.service"]
+    assert host.calls == [
+        "stop a.service b.service",
+        "disable a.service b.service",
+        "mask b.service",
+        "reset-failed c.service",
+    ]
+    assert host(*units)["changed"] is False
+    assert host({"name": "b"})["started"] == ["b.service"]
+    assert host.calls == ["unmask b.service", "enable b.service", "start b.service"]
+
+
+def test_contradictions_are_one_sentence(host: Host) -> None:
+    host.set({"a.service": {"UnitFileState": "static"}})
+    assert "has no [Install] section" in host({"name": "a"})["msg"]
+    assert "listed twice" in host({"name": "a"}, {"name": "a.service"})["msg"]
+    assert "both masked and started" in host({"name": "a", "masked": True})["msg"]
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [("1min 30s", 90), ("500ms", 0.5), ("1h 2min", 3720), ("15min 30s", 930), ("infinity", None), ("", None)],
+)
+def test_time_spans(span: str, expected: float | None) -> None:
+    assert systemd.seconds(span) == expected
+
+
+@pytest.mark.parametrize(("name", "full"), [("a", "a.service"), ("a@1.service", "a@1.service"), ("t.timer", "t.timer")])
+def test_names(name: str, full: str) -> None:
+    assert systemd.full_name(name) == full
+
+
+def test_a_target_starts_when_it_becomes_active() -> None:
+    seen = Seen({"ActiveEnterTimestampMonotonic": "5000000", "ExecMainStartTimestampMonotonic": ""})
+    assert seen.started_at == 5
+    assert (
+        Seen({"ActiveEnterTimestampMonotonic": "5000000", "ExecMainStartTimestampMonotonic": "4000000"}).started_at == 4
+    )
+
+
+def test_newest_counts_links_themselves_and_no_caches(tmp_path: Path) -> None:
+    def touch(path: Path, when: float, follow: bool = True) -> None:
+        os.utime(path, (when, when), follow_symlinks=follow)
+
+    (tmp_path / "d" / "__pycache__").mkdir(parents=True)
+    for name, when in (("d/a.py", 100), ("d/__pycache__/a.pyc", 900), ("far", 999)):
+        (tmp_path / name).write_text("")
+        touch(tmp_path / name, when)
+    assert systemd.newest(str(tmp_path / "d")) == 100
+    (tmp_path / "link").symlink_to("far")
+    touch(tmp_path / "link", 50, follow=False)
+    assert systemd.newest(str(tmp_path / "link")) == 50
+    assert systemd.newest(str(tmp_path / "never")) == 0
+    (tmp_path / "conf").mkdir()
+    touch(tmp_path / "conf", 70)
+    assert systemd.newest(str(tmp_path / "conf")) == 70
+
+
+def test_an_enabling_link_without_a_unit_is_removed() -> None:
+    gone = Seen({"LoadState": "not-found", "ActiveState": "inactive"}, linked=True)
+    steps = systemd.plan([Wanted("a.service", "absent")], {"a.service": gone}, ())
+    assert steps == systemd.Steps(disable=("a.service",))

@@ -32,7 +32,7 @@ def test_submit_through_every_queue(worker: None, capsys: pytest.CaptureFixture[
         *[("critical", "succeeded"), ("default", "succeeded"), ("bulk", "succeeded")] * 2,
         *[("critical", "refused"), ("default", "skipped"), ("bulk", "skipped")],
     ]
-    assert {row["order"]: "@" in row["worker"] for row in found if row["outcome"] != "skipped"} == {}
+    assert all(row["worker"] for row in found if row["outcome"] != "skipped")
     assert found[-3]["error"].startswith("PaymentRefused: the bank refused 1900 cents")
     shown = rows(capsys, "show", found[0]["order"])[0]
     assert (shown["state"], len(shown["payments"]), len(shown["mails"])) == ("paid", 1, 1)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What each task promises: one effect however often it runs, all or nothing, retries that end."""
 
-import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,13 +63,15 @@ def test_a_failure_in_the_middle_leaves_no_half_state(monkeypatch: pytest.Monkey
     assert store.stats()["goods sold"] == 2
 
 
-def test_killed_in_the_middle_leaves_no_half_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_in_the_middle_leaves_no_half_state() -> None:
     order_id = place()
-    monkeypatch.setattr(store, "_set_state", lambda *args: os._exit(9))
-    if (child := os.fork()) == 0:
-        tasks.charge_order.delay(order_id)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    script = (
+        "import os, signal; from shop import store, tasks\n"
+        "store._set_state = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"tasks.charge_order({order_id!r})"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=False)
+    assert ended.returncode == -signal.SIGKILL
     assert store.history(order_id)["payments"] == []
     assert store.stats()["goods sold"] == 0
 

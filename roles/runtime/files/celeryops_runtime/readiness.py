@@ -10,7 +10,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
-from celeryops_runtime import consumer, settings
+from celeryops_runtime import settings
 from celeryops_runtime.guard import harmless
 from celeryops_runtime.watchdog import Watchdog
 
@@ -42,6 +42,10 @@ def _service(watchdog: Watchdog) -> dict[Any, Any]:
     """Every Celery signal that matters here, with what to do."""
 
     def configure_worker(instance: Any, **_: Any) -> None:
+        # Only now: Celery's consumer keeps the task tracer that it finds when it is imported, and in pools without
+        # child processes Sentry sees nothing of a task whose tracer it could not extend before.
+        from celeryops_runtime import consumer
+
         app = instance.app
         settings.install(app, settings.read(os.environ))  # an app with a loader of its own has none yet
         app.steps["worker"].add(worker_step(watchdog))

@@ -100,7 +100,7 @@ def install(app: Any, shared: Shared) -> None:
 
 def replaced(app: Any) -> list[str]:
     """The names of the settings that the app set to something else and that do not apply."""
-    conf = app.conf
+    conf = app.conf.finalize()
     layer, rest = conf.maps[0], conf.maps[1:-1]
     if not isinstance(layer, Shared):
         return []

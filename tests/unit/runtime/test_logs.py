@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log's lines, in the journal's native protocol and on standard error."""
+
+import array
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from celery import _state
+from celery.app.log import Logging
+from celery.utils.log import ColorFormatter
+from celeryops_runtime import journal, logs
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def parse(entry: bytes) -> dict[str, str]:
+    """The journal's side of the protocol."""
+    fields = {}
+    while entry:
+        line, _, entry = entry.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            size = int.from_bytes(entry[:8], "little")
+            value, entry = entry[8 : 8 + size], entry[9 + size :]
+        fields[name.decode()] = value.decode()
+    return fields
+
+
+class Journald:
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.settimeout(5)
+
+    def entry(self) -> dict[str, str]:
+        data, ancillary, _, _ = self.socket.recvmsg(1 << 20, 64)
+        for _, _, rights in ancillary:
+            (fd,) = array.array("i", rights)
+            with open(fd, "rb") as file:
+                file.seek(0)
+                data = file.read()
+        return parse(data)
+
+
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator[Journald]:
+    made = Journald(tmp_path / "journal")
+    yield made
+    made.socket.close()
+
+
+@pytest.fixture
+def logger(tmp_path: Path, journald: Journald) -> Iterator[logging.Logger]:
+    logger = logging.getLogger("celeryops.test")
+    logger.setLevel(logging.DEBUG)
+    logger.handlers = [logs.JournalHandler(journal.Journal(str(tmp_path / "journal")), "celery-worker-x@1", "x-1@here")]
+    logger.propagate = False
+    yield logger
+    logger.handlers[0]._journal._socket.close()  # type: ignore[attr-defined]
+    logger.handlers = []
+
+
+@pytest.fixture
+def task() -> Iterator[None]:
+    _state.push_current_task(SimpleNamespace(name="shop.charge", request=SimpleNamespace(id="42")))
+    yield
+    _state.pop_current_task()
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z][A-Z_]{0,9}", fullmatch=True), st.text(st.characters(codec="utf-8"))))
+def test_what_is_written_is_what_the_journal_reads(fields: dict[str, str]) -> None:
+    assert parse(journal.serialize(fields)) == fields
+
+
+@pytest.mark.usefixtures("task")
+def test_a_line_written_in_a_task_names_it(logger: logging.Logger, journald: Journald) -> None:
+    logger.warning("charged %s", 5)
+    entry = journald.entry()
+    assert entry.pop("CODE_LINE").isdigit()
+    assert entry == {
+        "MESSAGE": "shop.charge[42]: charged 5",
+        "PRIORITY": "4",
+        "LOGGER": "celeryops.test",
+        "CODE_FILE": __file__,
+        "CODE_FUNC": "test_a_line_written_in_a_task_names_it",
+        "SYSLOG_IDENTIFIER": "celery-worker-x@1",
+        "CELERY_NODE": "x-1@here",
+        "CELERY_TASK_NAME": "shop.charge",
+        "CELERY_TASK_ID": "42",
+    }
+
+
+def test_celerys_own_lines_have_the_fields_too(logger: logging.Logger, journald: Journald) -> None:
+    data = {"name": "shop.charge", "id": "42"}
+    logger.info("Task %(name)s[%(id)s] succeeded", data, extra={"data": data})
+    entry = journald.entry()
+    assert entry["MESSAGE"] == "Task shop.charge[42] succeeded"
+    assert (entry["CELERY_TASK_NAME"], entry["CELERY_TASK_ID"]) == ("shop.charge", "42")
+
+
+def test_outside_a_task_a_line_is_itself(logger: logging.Logger, journald: Journald) -> None:
+    logger.info("ready", extra={"data": {"id": None}})
+    entry = journald.entry()
+    assert entry["MESSAGE"] == "ready"
+    assert "CELERY_TASK_ID" not in entry
+
+
+@pytest.mark.usefixtures("task")
+def test_a_stack_trace_is_part_of_its_entry(logger: logging.Logger, journald: Journald) -> None:
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        logger.exception("failed")
+    entry = journald.entry()
+    assert entry["MESSAGE"].startswith("shop.charge[42]: failed\nTraceback (most recent call last):")
+    assert entry["MESSAGE"].endswith("ZeroDivisionError: division by zero")
+    assert entry["PRIORITY"] == "3"
+
+
+def test_a_very_large_entry_arrives_whole(logger: logging.Logger, journald: Journald) -> None:
+    text = "x" * 20_000_000
+    logger.info(text)
+    assert journald.entry()["MESSAGE"] == text
+
+
+def test_text_that_is_no_unicode_is_kept_readable() -> None:
+    assert journal.serialize({"MESSAGE": "name " + chr(0xDCFF)}) == b"MESSAGE=name \\udcff\n"
+
+
+def test_what_the_journal_does_not_take_goes_to_standard_error(
+    logger: logging.Logger, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "journal").unlink()
+    with open(2, "w", closefd=False) as stderr:
+        monkeypatch.setattr("sys.__stderr__", stderr)
+        logger.error("lost?")
+        assert capfd.readouterr().err == "<3>lost?\n"
+
+
+def test_forked_children_write_too(logger: logging.Logger, journald: Journald) -> None:
+    pid = os.fork()
+    if pid == 0:
+        logger.info("from the child")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert journald.entry()["MESSAGE"] == "from the child"
+
+
+def test_the_journal_is_used_only_where_systemd_connected_it(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file:
+        status = os.fstat(file.fileno())
+        assert journal.is_stream(f"{status.st_dev}:{status.st_ino}", file.fileno())
+        assert not journal.is_stream("1:2", file.fileno())
+        assert not journal.is_stream("", file.fileno())
+    assert not journal.is_stream("1:2", 9999)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "name"),
+    [
+        ("0::/system.slice/celery-worker-critical@1.service\n", "celery-worker-critical@1"),
+        ("1:name=systemd:/docker/ab/system.slice/celery-beat.service\n0::/\n", "celery-beat"),
+        ("0::/system.slice/run-u7.service/payload\n", "run-u7"),
+        ("0::/\n", None),
+    ],
+)
+def test_the_unit_is_found(cgroup: str, name: str | None) -> None:
+    assert journal.unit_name(cgroup) == name
+
+
+@pytest.mark.parametrize(("level", "priority"), [(50, 2), (40, 3), (30, 4), (20, 6), (10, 7), (35, 4), (1, 7)])
+def test_priorities(level: int, priority: int) -> None:
+    assert logs.priority(level) == priority
+
+
+def test_only_celerys_own_handlers_are_replaced(tmp_path: Path) -> None:
+    ours, users, celerys = logging.NullHandler(), logging.StreamHandler(), logging.StreamHandler()
+    celerys.setFormatter(ColorFormatter())
+    logger = logging.Logger("x")
+    logger.handlers = [users]
+    logs.replace_handlers(logger, ours)
+    assert logger.handlers == [users]
+    logger.handlers = [users, celerys]
+    logs.replace_handlers(logger, ours)
+    assert logger.handlers == [users, ours]
+    assert Logging._is_configured  # Celery calls again for each logger it sets up
+    logs.replace_handlers(logger, ours)
+    assert logger.handlers == [users, ours]

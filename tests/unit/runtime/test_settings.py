@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan's settings win, however and whenever an app sets its own."""
+
+import json
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celeryops_runtime import loader, producer, settings
+from celeryops_runtime.errors import ConfigurationError
+
+BROKER = "amqp://celery:secret@10.0.0.1:5672/celery"
+QUEUE = {
+    "name": "critical",
+    "exchange": "celery",
+    "exchange_type": "topic",
+    "routing_key": "critical",
+    "queue_arguments": {"x-queue-type": "quorum"},
+}
+PLAN = {"task_acks_late": True, "task_serializer": "json", "task_queues": [QUEUE], "task_default_queue": "critical"}
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"app": "shop:app", "settings": PLAN}))
+    monkeypatch.delenv("CELERY_LOADER", raising=False)
+    monkeypatch.setenv("CELERYOPS_SETTINGS", str(path))
+    monkeypatch.setenv("CELERY_BROKER_URL", BROKER)
+    monkeypatch.setitem(sys.modules, "users_config", users_config())
+    return path
+
+
+@pytest.fixture
+def hosted(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The environment of units and of exec'd commands."""
+    monkeypatch.setenv("CELERY_LOADER", loader.NAME)
+    return settings_file
+
+
+def users_config() -> ModuleType:
+    module = ModuleType("users_config")
+    module.__dict__.update(task_acks_late=False, broker_url="redis://wrong", worker_prefetch_multiplier=7)
+    return module
+
+
+def django_settings() -> SimpleNamespace:
+    return SimpleNamespace(
+        CELERY_TASK_ACKS_LATE=False, CELERY_BROKER_URL="redis://wrong", CELERY_WORKER_PREFETCH_MULTIPLIER=7
+    )
+
+
+def constructor() -> Celery:
+    return Celery("x", broker="redis://wrong", task_acks_late=False, worker_prefetch_multiplier=7)
+
+
+def updated() -> Celery:
+    app = Celery("x", broker="redis://wrong")
+    app.conf.update(task_acks_late=False, worker_prefetch_multiplier=7)
+    return app
+
+
+def module_by_name() -> Celery:
+    app = Celery("x")
+    app.config_from_object("users_config")
+    return app
+
+
+def forced() -> Celery:
+    app = Celery("x")
+    app.config_from_object("users_config", force=True)
+    return app
+
+
+def configured_twice() -> Celery:
+    app = Celery("x")
+    assert app.conf.task_acks_late
+    app.config_from_object("users_config")
+    return app
+
+
+def namespace() -> Celery:
+    app = Celery("x")
+    app.config_from_object(django_settings(), namespace="CELERY")
+    app.conf.update(CELERY_TASK_ACKS_LATE=False)
+    app.autodiscover_tasks(["no_such_package_of_tasks"])
+    return app
+
+
+def old_names() -> Celery:
+    app = Celery("x")
+    app.conf.update(CELERY_ACKS_LATE=False, CELERYD_PREFETCH_MULTIPLIER=7)
+    return app
+
+
+def set_after_reading() -> Celery:
+    app = Celery("x", broker="redis://wrong")
+    assert app.conf.task_acks_late
+    app.conf.task_acks_late = False
+    app.conf.CELERY_ACKS_LATE = False
+    app.conf.update(broker_url="redis://wrong", worker_prefetch_multiplier=7)
+    return app
+
+
+def loader_made_early() -> Celery:
+    """As Celery's Django fixup does: before the app has its signals."""
+    app = Celery("x", fixups=[lambda app: setattr(app.loader, "now", None)])
+    app.config_from_object(django_settings(), namespace="CELERY")
+    return app
+
+
+WAYS = [
+    constructor,
+    updated,
+    module_by_name,
+    forced,
+    configured_twice,
+    namespace,
+    old_names,
+    set_after_reading,
+    loader_made_early,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("hosted")
+def test_the_plan_wins_and_the_rest_stays_the_apps_own(way: Callable[[], Celery]) -> None:
+    app = way()
+
+    assert app.conf.task_acks_late is True
+    assert app.conf["task_acks_late"] is True
+    assert app.conf.broker_url == app.conf["broker_url"] == BROKER
+    assert app.conf.worker_prefetch_multiplier == 7
+    assert app.connection_for_write().as_uri(include_password=True) == BROKER.replace("/celery", "/celery")
+    queue = app.amqp.queues["critical"]
+    assert (queue.exchange.name, queue.exchange.type, queue.queue_arguments) == (
+        "celery",
+        "topic",
+        QUEUE["queue_arguments"],
+    )
+
+
+@pytest.mark.parametrize(
+    "way", [way for way in WAYS if way not in (configured_twice, set_after_reading, loader_made_early)]
+)
+@pytest.mark.parametrize("read_before", [False, True])
+@pytest.mark.usefixtures("settings_file")
+def test_one_call_gives_a_web_process_the_same(way: Callable[[], Celery], read_before: bool) -> None:
+    app = way()
+    if read_before:
+        assert app.conf.task_acks_late is False
+
+    producer.configure(app)
+
+    assert app.conf.task_acks_late is True
+    assert app.conf.broker_url == BROKER
+    assert app.conf.worker_prefetch_multiplier == 7
+    assert app.amqp.queues["critical"].exchange.type == "topic"
+
+
+@pytest.mark.usefixtures("settings_file")
+def test_a_worker_gives_them_to_an_app_with_a_loader_of_its_own(hosted: Path) -> None:
+    app = Celery("x", loader="app")
+    assert app.conf.task_acks_late is False
+    settings.install(app, settings.read({"CELERYOPS_SETTINGS": str(hosted)}))
+    settings.install(app, settings.read({"CELERYOPS_SETTINGS": str(hosted)}))
+    assert app.conf.task_acks_late is True
+    assert sum(isinstance(layer, settings.Shared) for layer in app.conf.maps) == 1
+
+
+@pytest.mark.usefixtures("hosted")
+def test_the_apps_own_receivers_already_see_them() -> None:
+    app, seen = Celery("x"), []
+
+    @app.on_after_configure.connect
+    def receiver(sender: Any, **_: Any) -> None:
+        seen.append(sender.conf.task_acks_late)
+
+    assert app.conf.task_acks_late
+    assert seen == [True]
+
+
+@pytest.mark.usefixtures("hosted")
+def test_a_child_that_starts_anew_gets_them_too() -> None:
+    app = Celery("x", task_acks_late=False)
+    assert app.conf.task_acks_late
+    child = pickle.loads(pickle.dumps(app))  # noqa: S301 what a spawned pool child does
+    assert child.conf.task_acks_late is True
+    assert child.conf.broker_url == BROKER
+
+
+def test_the_plans_routes_come_first_and_the_apps_own_after(hosted: Path) -> None:
+    routes = {"task_routes": {"shop.charge": {"queue": "critical"}}}
+    hosted.write_text(json.dumps({"settings": {**PLAN, "task_create_missing_queues": True, **routes}}))
+    app = Celery("x", task_routes={"shop.charge": {"queue": "wrong"}, "shop.report": {"queue": "bulk"}})
+
+    route = app.amqp.router.route
+
+    assert route({}, "shop.charge")["queue"].name == "critical"
+    assert route({}, "shop.report")["queue"].name == "bulk"
+    assert route({}, "shop.other")["queue"].name == "critical"
+
+
+@pytest.mark.usefixtures("hosted")
+def test_what_does_not_apply_is_named() -> None:
+    app = Celery("x", broker="redis://wrong", task_acks_late=False, task_serializer="json", worker_concurrency=3)
+    assert settings.replaced(app) == ["broker_url", "task_acks_late"]
+    assert settings.replaced(Celery("y", loader="app")) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "must hold a JSON object, not a list"),
+        ("{}", "under the key settings"),
+        ('{"settings": {"task_queues": [{"nam": "x"}]}}', "must have a name and no keys but"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_bad_file_is_refused_with_a_sentence(tmp_path: Path, content: str | None, sentence: str) -> None:
+    path = tmp_path / "settings.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigurationError, match=sentence):
+        settings.read({}, path)
+
+
+def test_nothing_given_changes_nothing() -> None:
+    assert settings.read({}) == {}

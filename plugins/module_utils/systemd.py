@@ -93,9 +93,10 @@ class Seen:
 
     def why(self) -> str:
         """Say in a few words how it is doing."""
-        state = "it crashes again and again" if self.looping else f"it is {self['ActiveState']}"
-        if self["ActiveState"] == "activating" and not self.looping:
-            state = "it is still starting"
+        states = {"failed": "it has failed", "inactive": "it has stopped", "activating": "it is still starting"}
+        state = states.get(self["ActiveState"], f"it is {self['ActiveState']}")
+        if self.looping:
+            state = "it crashes again and again"
         details = [f"result: {self['Result']}"] if self["Result"] not in ("", "success") else []
         if self["ExecMainStatus"] not in ("", "0"):
             kind = "exit status" if self["ExecMainCode"] == "1" else "signal"
@@ -116,6 +117,16 @@ def parse(output: str, names: Sequence[str], folder: str = OWN_FILES) -> dict[st
         linked = any(glob.glob(os.path.join(folder, f"*.{kind}", glob.escape(name))) for kind in ("wants", "requires"))
         seen[name] = Seen(properties, linked)
     return seen
+
+
+def out_of_date(name: str, seen: Seen, folder: str = OWN_FILES) -> bool:
+    """Whether systemd has to read its configuration again.
+
+    The systemd of Debian 12 does not say so when a unit gets its first drop-in: it remembers which folders there were.
+    """
+    template = re.sub(r"@[^.]+\.", "@.", name)
+    on_disk = {path for each in {name, template} for path in glob.glob(f"{folder}{glob.escape(each)}.d/*.conf")}
+    return seen["NeedDaemonReload"] == "yes" or not on_disk <= set(seen["DropInPaths"].split())
 
 
 def touches(path: str, watched: Collection[str]) -> bool:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sentences about single values that the rules of several services share."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+SECRET_LENGTH = 12
+_SIZE = re.compile(r"^[1-9][0-9]*\s?([kmgt]i?b?)?$", re.IGNORECASE)
+
+
+def secret(variable: str, value: object) -> list[str]:
+    """A password: there, and not to be guessed. The sentence never shows it."""
+    if value is None or value == "":
+        return [f"{variable} is empty: set it, from a vault, to {SECRET_LENGTH} characters or more."]
+    if not isinstance(value, str):
+        return [f"{variable} is not text: put it in quotes."]
+    if len(value) < SECRET_LENGTH:
+        return [f"{variable} has only {len(value)} characters: use {SECRET_LENGTH} or more."]
+    if not value.isprintable():
+        return [f"{variable} contains a line break or another character that cannot be printed: use one plain line."]
+    return []
+
+
+def address(variable: str, value: object, allow_public: object = False, allow_variable: str = "") -> list[str]:
+    """An address to listen on: an IP address, and no public one unless that is said."""
+    try:
+        parsed = ipaddress.ip_address(str(value))
+    except ValueError:
+        return [f"{variable} is {value!r}, which is no IP address: write this host's private one, such as 10.0.0.5."]
+    if (parsed.is_global or parsed.is_unspecified) and allow_public is not True:
+        what = "every address" if parsed.is_unspecified else "a public address"
+        return [
+            f"{variable} is {value}, so {what} of this host would take passwords in the clear: write its private "
+            f"address, or set {allow_variable} to true where a firewall or a VPN protects it."
+        ]
+    return []
+
+
+def count(variable: str, value: object, smallest: int = 1, largest: int | None = None) -> list[str]:
+    """A whole number within bounds; text that is one is accepted, as inventories in INI format only have text."""
+    bounds = f"from {smallest} to {largest}" if largest is not None else f"of {smallest} or more"
+    wrong = [f"{variable} is {value!r}: write a whole number {bounds}."]
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return wrong
+    try:
+        number = int(value)
+    except ValueError:
+        return wrong
+    return wrong if number < smallest or (largest is not None and number > largest) else []
+
+
+def size(variable: str, value: object) -> list[str]:
+    """An amount of memory or disk."""
+    if isinstance(value, bool) or not _SIZE.match(str(value)):
+        return [f"{variable} is {value!r}: write a size, such as 512MB or 2GB."]
+    return []

@@ -1,0 +1,337 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring users, rights, exchanges, queues, bindings and policies onto the RabbitMQ node of this host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rabbitmq_definitions
+short_description: Converge users, rights, queues and policies of the RabbitMQ node of this host
+description:
+  - Reads the node's definitions over its management API, sends what is missing or differs in one import, and reads
+    them back.
+  - Compares passwords with the hashes that it reads, so a second run changes nothing.
+  - What else exists on the node stays. Nothing but the users in O(absent_users) is ever deleted; a queue or exchange
+    that exists with other properties fails the task with one sentence.
+  - Where the node does not accept the administrator (a fresh node, another password), it is set through C(rabbitmqctl)
+    on this host first; the password leaves the module only as a hash.
+  - Fails when the node has an alarm or a virtual host is down.
+author: celeryops.stack maintainers (@celeryops)
+options:
+  address:
+    description: Address that the management API listens on; a wildcard is reached over loopback.
+    type: str
+    default: 127.0.0.1
+  management_port:
+    description: Port of the management API.
+    type: int
+    default: 15672
+  admin_user:
+    description: Name of the administrator.
+    type: str
+    required: true
+  admin_password:
+    description: Password of the administrator.
+    type: str
+    required: true
+  vhost:
+    description: Virtual host that shall exist. The administrator gets every right in it.
+    type: str
+    required: true
+  users:
+    description: Users that shall exist.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the user.
+        type: str
+        required: true
+      password:
+        description: Password of the user.
+        type: str
+        required: true
+      tags:
+        description: Tags of the user, such as V(monitoring).
+        type: list
+        elements: str
+        default: []
+      permissions:
+        description: Rights in O(vhost).
+        type: dict
+        required: true
+        suboptions:
+          configure:
+            description: Regular expression of what the user may declare and delete.
+            type: str
+            required: true
+          write:
+            description: Regular expression of what the user may publish to.
+            type: str
+            required: true
+          read:
+            description: Regular expression of what the user may consume.
+            type: str
+            required: true
+  objects:
+    description: Lists V(exchanges), V(queues), V(bindings) and V(policies), in the format of RabbitMQ's definitions.
+    type: dict
+    default: {}
+  absent_users:
+    description: Users that shall not exist.
+    type: list
+    elements: str
+    default: [guest]
+  port:
+    description: Port that the node must listen on for AMQP.
+    type: int
+    default: 5672
+  timeout:
+    description: Seconds to wait for the management API, and for the node to be healthy.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    description: Reports what would change. On a host without a running node that is everything.
+    support: full
+  diff_mode:
+    description: Shows what differs, without secrets.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Service | Declare users and queues
+  celeryops.stack.rabbitmq_definitions:
+    admin_user: admin
+    admin_password: "{{ vault_rabbitmq_admin_password }}"
+    vhost: celery
+    users:
+      - name: celery
+        password: "{{ vault_celery_broker_password }}"
+        permissions: {configure: "^celery", write: "^celery", read: "^celery"}
+    objects:
+      queues: [{vhost: celery, name: default, arguments: {x-queue-type: quorum}}]
+"""
+
+RETURN = r"""
+version:
+  description: Version of RabbitMQ; empty when the node does not run (check mode).
+  type: str
+  returned: success
+  sample: 4.0.5
+"""
+
+import base64
+import http.client
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmq import (
+    EVERYTHING,
+    Changes,
+    administrator,
+    api_url,
+    compare,
+    desired,
+    reason,
+)
+
+REQUEST_TIMEOUT = 30
+
+
+class Failure(Exception):
+    """One sentence for the person who runs the play."""
+
+
+class Unreachable(Failure):
+    """Nothing answers at the address."""
+
+
+class LockedOut(Failure):
+    """The node does not accept the administrator."""
+
+
+class Api:
+    """The node's management API."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = url
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self.headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        # The node is on this host: a proxy from the environment has no business in between.
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def request(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        """Ask, and return whatever status is answered."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers=self.headers, method=method)
+        try:
+            with self.opener.open(request, timeout=REQUEST_TIMEOUT) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(
+                f"RabbitMQ's management API does not answer at {self.url} ({error}); is rabbitmq-server running "
+                "with the plugin rabbitmq_management?"
+            ) from None
+
+    def definitions(self) -> dict[str, Any]:
+        """Everything that is declared on the node."""
+        status, body = self.request("GET", "/api/definitions")
+        if status in (401, 403):
+            raise LockedOut(f"RabbitMQ does not accept the administrator: {reason(status, body)}.")
+        if status != 200:
+            raise Failure(f"RabbitMQ did not show its definitions: {reason(status, body)}.")
+        document: dict[str, Any] = json.loads(body)
+        return document
+
+    def apply(self, changes: Changes) -> None:
+        """Send what differs, remove who shall not be."""
+        if changes.to_import:
+            status, body = self.request("POST", "/api/definitions", changes.to_import)
+            if status not in (200, 201, 204):
+                raise Failure(f"RabbitMQ refused the definitions: {reason(status, body)}.")
+        for name in changes.to_delete:
+            status, body = self.request("DELETE", f"/api/users/{quote(name, safe='')}")
+            if status not in (204, 404):
+                raise Failure(f"RabbitMQ did not remove the user {name}: {reason(status, body)}.")
+
+    def healthy(self, port: int) -> None:
+        """Raise unless the node has no alarm, all its virtual hosts and its listener."""
+        for check in ("alarms", "virtual-hosts", f"port-listener/{port}"):
+            status, body = self.request("GET", f"/api/health/checks/{check}")
+            if status != 200:
+                raise Failure(f"RabbitMQ is not healthy, its check '{check}' says: {reason(status, body)}.")
+
+
+def await_(what: Callable[[], Any], errors: type[Failure], timeout: float) -> Any:
+    """Return what() as soon as it succeeds; after timeout seconds raise what it raised."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return what()
+        except errors:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.25)
+
+
+def lines(shown: dict[str, str]) -> str:
+    """The diff's side as text."""
+    return "".join(f"{label}: {text}\n" for label, text in sorted(shown.items()))
+
+
+def set_administrator(module: AnsibleModule, admin: dict[str, Any], timeout: float) -> None:
+    """Let the node accept the administrator: import the user, with a hash for a password, through rabbitmqctl.
+
+    Through a file that only RabbitMQ's own user can read: rabbitmqctl hangs when it reads from a pipe (4.0.5).
+    """
+    tool = module.get_bin_path("rabbitmqctl", required=True, opt_dirs=["/usr/sbin"])
+    command = [tool, "--quiet", "import_definitions"]
+    with tempfile.NamedTemporaryFile("w", dir="/run", prefix="rabbitmq-admin-", suffix=".json") as document:
+        json.dump(compare({}, {"users": [admin]}).to_import, document)
+        document.flush()
+        try:
+            shutil.chown(document.name, user="rabbitmq")
+            done = subprocess.run(
+                [*command, document.name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Failure(f"rabbitmqctl did not set the administrator within {timeout} s.") from None
+        except LookupError:
+            raise Failure("This host has no user rabbitmq: install the package rabbitmq-server first.") from None
+    if done.returncode:
+        why = (done.stdout.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise Failure(f"rabbitmqctl could not set the administrator: {why}.")
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Do the work and return the result."""
+    given = module.params
+    admin = administrator(given["admin_user"], given["admin_password"])
+    users = [{**admin, "permissions": EVERYTHING}, *given["users"]]
+    wanted = desired(given["vhost"], users, given["objects"])
+    api = Api(api_url(given["address"], given["management_port"]), given["admin_user"], given["admin_password"])
+    locked_out = False
+    current: dict[str, Any] = {}
+    try:
+        current = await_(api.definitions, Unreachable, 0 if module.check_mode else given["timeout"])
+    except Unreachable:
+        if not module.check_mode:
+            raise
+    except LockedOut:
+        locked_out = True
+        if module.check_mode:  # what else differs cannot be seen from outside
+            wanted = {"users": [admin]}
+        else:
+            set_administrator(module, admin, given["timeout"])
+            current = await_(api.definitions, LockedOut, given["timeout"])  # the import goes on in the background
+    changes = compare(current, wanted, given["absent_users"])
+    if changes.conflicts:
+        raise Failure(" ".join(changes.conflicts))
+    result = {
+        "changed": locked_out or bool(changes),
+        "version": str(current.get("rabbitmq_version") or current.get("rabbit_version") or ""),
+        "diff": {"before": lines(changes.before), "after": lines(changes.after)},
+    }
+    if module.check_mode:
+        return result
+    if changes:
+        api.apply(changes)
+        left = compare(api.definitions(), wanted, given["absent_users"])
+        if left or left.conflicts:
+            missing = ", ".join(sorted({*left.before, *left.after})) or " ".join(left.conflicts)
+            raise Failure(f"RabbitMQ accepted the definitions but does not have them as sent: {missing}.")
+    await_(lambda: api.healthy(given["port"]), Failure, given["timeout"])
+    return result
+
+
+def main() -> None:
+    """Declare the arguments and run."""
+    rights = {key: {"type": "str", "required": True} for key in ("configure", "write", "read")}
+    user = {
+        "name": {"type": "str", "required": True},
+        "password": {"type": "str", "required": True, "no_log": True},
+        "tags": {"type": "list", "elements": "str", "default": []},
+        "permissions": {"type": "dict", "required": True, "options": rights},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "management_port": {"type": "int", "default": 15672},
+            "admin_user": {"type": "str", "required": True},
+            "admin_password": {"type": "str", "required": True, "no_log": True},
+            "vhost": {"type": "str", "required": True},
+            "users": {"type": "list", "elements": "dict", "default": [], "options": user},
+            "objects": {"type": "dict", "default": {}},
+            "absent_users": {"type": "list", "elements": "str", "default": ["guest"]},
+            "port": {"type": "int", "default": 5672},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**run(module))
+    except Failure as failure:
+        module.fail_json(msg=str(failure))
+
+
+if __name__ == "__main__":
+    main()

@@ -118,6 +118,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     Wanted,
     full_name,
     is_stale,
+    out_of_date,
     parse,
     patience,
     plan,
@@ -274,7 +275,7 @@ def main() -> None:
             systemd.fail(f"units: {unit.name} can not be both masked and started.")
     seen = systemd.show(names)
     unknown = any(unit.state == "started" and not seen[unit.name].known for unit in units)
-    reload = any(found["NeedDaemonReload"] == "yes" for found in seen.values()) or (unknown and not module.check_mode)
+    reload = any(out_of_date(name, found) for name, found in seen.items()) or (unknown and not module.check_mode)
     if reload and not module.check_mode:
         systemd.must("daemon-reload")
         seen = systemd.show(names)

@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,12 +138,12 @@ def main() -> None:
     when_receiving(lambda: page.io_loop.add_callback(ready))
     PeriodicCallback(lambda: notify("WATCHDOG=1"), 10_000).start()
     page.start_http_server()
-    try:
+    with suppress(KeyboardInterrupt, SystemExit):
         page.start()
-    except (KeyboardInterrupt, SystemExit):
-        pass
-    finally:
-        page.stop()  # saves the state
+    page.stop()  # saves the state
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # threads that still try to reach a broker would hold up an ordinary exit
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whoever may look at Flower sees all there is to see."""
+
+from __future__ import annotations
+
+import pytest
+from verification import expected
+from verification.background import Background
+from verification.node import Node
+from verification.talking import Web
+from verification.waiting import poll
+
+pytestmark = [pytest.mark.on("monitor"), pytest.mark.flower_login]
+
+
+@pytest.fixture
+def flower(node: Node) -> Web:
+    """Flower for its user."""
+    web = Web(node.forward(*expected.listening(node.host)["flower"]))
+    return web.as_user(node.host["flower_user"], node.host["flower_password"])
+
+
+def test_shows_every_worker_of_the_plan(node: Node, flower: Web) -> None:
+    wanted = set(node.host.plan["nodes"])
+    poll(lambda: wanted <= set(flower.get("/api/workers?refresh=1")), 15, pause=1)
+    seen = set(flower.get("/api/workers"))
+    assert wanted <= seen, f"Flower does not show {', '.join(sorted(wanted - seen))}"
+
+
+@pytest.mark.shop
+def test_shows_a_task_that_ran(node: Node, flower: Web, background: Background) -> None:
+    task = background.shop["load"].result()["task"]
+    found = poll(lambda: flower.ask(f"/api/task/info/{task['id']}").status == 200, 10)
+    assert found, f"Flower does not know the task {task['id']}"
+    info = flower.get(f"/api/task/info/{task['id']}")
+    assert (info["name"], info["state"]) == (task["name"], "SUCCESS")

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must be true on a host, derived from its facts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from verification.facts import Deployment, Host
+from verification.parsing import seconds
+
+#: Options of the sandbox that systemd shows in another form than they are written in.
+SHOWN_OTHERWISE = {"SystemCallFilter", "SystemCallErrorNumber"}
+#: Options that hold a set of words.
+SETS = {"RestrictAddressFamilies"}
+#: How systemd spells the number of a signal.
+SIGTERM = "15"
+
+
+def services(host: Host, group: str | None = None) -> list[str]:
+    """The units that run on this host for one of its groups, or for all of them."""
+    plan = host.plan
+    of_group = {
+        "broker": {"rabbitmq": ["rabbitmq-server.service"], "redis": ["redis-server.service"]}.get(
+            plan["broker"]["kind"], []
+        ),
+        "backend": ["redis-server.service"],
+        "tracker": ["bugsink.service", "bugsink-snappea.service"],
+        "worker": ["celery-workers.target", *(unit["name"] for unit in plan["units"])],
+        "beat": [plan["beat"]["unit"]],
+        "monitor": ["flower.service"],
+    }
+    groups = [group] if group else sorted(of_group)
+    return list(dict.fromkeys(unit for name in groups if name in host.groups for unit in of_group[name]))
+
+
+def listening(host: Host) -> dict[str, tuple[str, int]]:
+    """Where this host's services wait for connections that may come from elsewhere, by the service's name."""
+    found: dict[str, tuple[str, int]] = {}
+    kind = host.plan["broker"]["kind"]
+    if "broker" in host.groups and kind == "rabbitmq":
+        found["rabbitmq"] = (host["rabbitmq_address"], int(host["rabbitmq_port"]))
+        found["management"] = (host["rabbitmq_management_address"], int(host["rabbitmq_management_port"]))
+        found["prometheus"] = (host["rabbitmq_prometheus_address"], int(host["rabbitmq_prometheus_port"]))
+    if "backend" in host.groups or ("broker" in host.groups and kind == "redis"):
+        found["redis"] = (host["redis_address"], int(host["redis_port"]))
+    if "monitor" in host.groups:
+        found["flower"] = (host["flower_address"], int(host["flower_port"]))
+    if "tracker" in host.groups:
+        found["bugsink"] = (host["bugsink_address"], int(host["bugsink_port"]))
+    return found
+
+
+def worker_properties(host: Host, unit: Mapping[str, Any]) -> dict[str, Any]:
+    """What systemd must have made of one unit of the plan."""
+    options: dict[str, Any] = {
+        "Type": "notify",
+        "User": host["celery_user"],
+        "KillMode": "mixed",
+        "KillSignal": SIGTERM,
+        "TimeoutStopUSec": unit["timeout_stop"],
+        "TimeoutStartUSec": unit["timeout_start"],
+        "WatchdogUSec": unit["watchdog"] or 0,
+        "Restart": "always",
+        "RestartUSec": unit["restart_sec"],
+        "StartLimitIntervalUSec": 0,
+        "TasksMax": unit["tasks_max"],
+        "LimitNOFILE": unit["nofile"],
+        "CPUWeight": unit["cpu_weight"],
+        "MemoryMax": unit["memory_max"] or "infinity",
+    }
+    for name, value in {**host["celery_sandbox"], **host.variables.get("worker_service_options", {})}.items():
+        if name not in SHOWN_OTHERWISE and not isinstance(value, (list, tuple)):
+            options[name] = value
+    return options
+
+
+def agrees(name: str, shown: str, wanted: Any) -> bool:
+    """Whether what systemd shows for a property is what was wanted."""
+    if name in SETS:
+        return set(shown.split()) == set(str(wanted).split())
+    if name.endswith("USec"):
+        return seconds(shown) == float(wanted)
+    if isinstance(wanted, bool):
+        return shown == ("yes" if wanted else "no")
+    return shown == str(wanted)
+
+
+def worker_options(unit: Mapping[str, Any]) -> dict[str, str]:
+    """The options that Celery's worker must have been started with."""
+    numbers = {
+        "concurrency": unit["concurrency"],
+        "prefetch-multiplier": unit["prefetch_multiplier"],
+        "soft-time-limit": unit["soft_time_limit"],
+        "time-limit": unit["time_limit"],
+        "max-tasks-per-child": unit["max_tasks_per_child"],
+        "max-memory-per-child": unit["max_memory_per_child"],
+    }
+    texts = {
+        "hostname": unit["node"],
+        "queues": ",".join(unit["queues"]),
+        "pool": unit["pool"],
+        "loglevel": unit["log_level"],
+    }
+    return texts | {name: str(number) for name, number in numbers.items() if number is not None}
+
+
+def consumers(deployment: Deployment) -> dict[str, int]:
+    """How many consumers each queue must have."""
+    counts = dict.fromkeys(deployment.plan["broker"]["queues"], 0)
+    for host in deployment.members("worker"):
+        for unit in host.plan["units"]:
+            for queue in unit["queues"]:
+                counts[queue] += 1
+    return counts
+
+
+def permissions(host: Host) -> set[tuple[str, str, str, str]]:
+    """Every right on the broker's virtual host, the administrator's included: user, configure, write, read."""
+    broker = host.plan["broker"]
+    of_user = {
+        broker["user"]: broker["permissions"]["worker"],
+        broker["monitor_user"]: broker["permissions"]["monitor"],
+        host["rabbitmq_admin_user"]: dict.fromkeys(("configure", "write", "read"), ".*"),
+    }
+    return {(user, rights["configure"], rights["write"], rights["read"]) for user, rights in of_user.items()}
+
+
+def lacking(planned: Mapping[str, Any], found: list[Mapping[str, Any]]) -> bool:
+    """Whether none of the found objects has all that is planned for this one."""
+    return not any(all(other.get(key) == value for key, value in planned.items()) for other in found)
+
+
+def secret_places(host: Host) -> list[str]:
+    """Directories of which only root may read anything."""
+    places = {"worker": "celery_etc", "beat": "celery_etc", "monitor": "flower_etc", "tracker": "bugsink_etc"}
+    found = []
+    for group, variable in places.items():
+        if group in host.groups:
+            found.append(f"{host[variable]}/credentials" if variable == "celery_etc" else host[variable])
+    return list(dict.fromkeys(found))

@@ -177,9 +177,10 @@ def test_a_worker_gives_them_to_an_app_with_a_loader_of_its_own(hosted: Path) ->
 def test_the_apps_own_receivers_already_see_them() -> None:
     app, seen = Celery("x"), []
 
-    @app.on_after_configure.connect
     def receiver(sender: Any, **_: Any) -> None:
         seen.append(sender.conf.task_acks_late)
+
+    app.on_after_configure.connect(receiver)
 
     assert app.conf.task_acks_late
     assert seen == [True]

@@ -41,23 +41,24 @@ class Node:
         self.name = host.name
         way = host.connection
         self.local = way["kind"] in LOCAL
-        sudo = bool(way["become"]) and way["user"] != "root"
         # One connection for all commands; what Ansible says about its own control socket comes first and wins.
         self._options = f"{way['args']} -o ControlMaster=auto -o ControlPersist=60s -o ControlPath={scratch}/%C"
         if way["private_key"]:
             self._options += f" -i {shlex.quote(way['private_key'])}"
         place = f"{way['user']}@{way['address']}" if way["user"] else way["address"]
         self._destination = [*(["-p", str(way["port"])] if way["port"] else []), place]
-        self._sudo = "sudo -n " if sudo else ""
-        self.shell: Any = (
-            testinfra.get_host("local://", sudo=sudo)
-            if self.local
-            else testinfra.get_host(
-                f"ssh://{place}" + (f":{way['port']}" if way["port"] else ""), ssh_extra_args=self._options, sudo=sudo
-            )
-        )
+        self.shell: Any = self._shell(sudo=False)
+        self._sudo = "" if self.output("id -u").strip() == "0" else "sudo -n "
+        if self._sudo:
+            self.shell = self._shell(sudo=True)
         self._tunnels: list[subprocess.Popen[bytes]] = []
         self._forwarded: dict[tuple[str, int], tuple[str, int]] = {}
+
+    def _shell(self, sudo: bool) -> Any:
+        if self.local:
+            return testinfra.get_host("local://", sudo=sudo)
+        *port, place = self._destination
+        return testinfra.get_host("ssh://" + ":".join([place, *port[1:]]), ssh_extra_args=self._options, sudo=sudo)
 
     def output(self, command: str, *arguments: str) -> str:
         """What a command prints; it must succeed."""

@@ -107,7 +107,7 @@ def compare(current: Mapping[str, Any], wanted: Definitions, absent_users: Itera
     """Find what is to be sent so that everything wanted is there; what else exists stays as it is."""
     changes = Changes()
     for kind, items in wanted.items():
-        existing = {_key(kind, item): item for item in map(lambda i: _complete(kind, i), current.get(kind) or [])}
+        existing = {_key(kind, item): item for item in (_complete(kind, there) for there in current.get(kind) or [])}
         for item in items:
             there = existing.get(_key(kind, item))
             if there is not None and _equal(kind, there, item):
@@ -130,7 +130,7 @@ def compare(current: Mapping[str, Any], wanted: Definitions, absent_users: Itera
 
 def api_url(address: str, port: int) -> str:
     """Where the management API is reached from its own host."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 (reached, not bound)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -18,7 +18,7 @@ REQUIRED = {
 }
 RIGHTS = ("configure", "write", "read")
 #: Where the passwords of the default users come from.
-PASSWORDS = "by default celery_broker_password or celery_monitor_password"
+ORIGIN = "by default celery_broker_password or celery_monitor_password"
 ALLOW = "rabbitmq_allow_public"
 
 
@@ -64,7 +64,8 @@ def _watermark(value: object) -> list[str]:
     if 0 < share <= 0.9:
         return []
     return [
-        f"rabbitmq_memory_high_watermark is {value}: write a share of the memory from 0.1 to 0.9, or a size such as 2GB."
+        f"rabbitmq_memory_high_watermark is {value}: write a share of the memory from 0.1 to 0.9, "
+        "or a size such as 2GB."
     ]
 
 
@@ -90,7 +91,10 @@ def _users(values: Mapping[str, Any]) -> list[str]:
     if not isinstance(admin, str) or not admin or admin == "guest":
         found.append(f"rabbitmq_admin_user is {admin!r}: name the administrator, such as admin; guest is removed.")
     if not isinstance(users, list) or not all(isinstance(user, Mapping) for user in users):
-        return [*found, "rabbitmq_users must be a list of mappings: write - {name: ..., password: ..., permissions: ...}."]
+        return [
+            *found,
+            "rabbitmq_users must be a list of mappings: write - {name: ..., password: ..., permissions: {...}}.",
+        ]
     names = [admin]
     for number, user in enumerate(users, 1):
         name = user.get("name")
@@ -102,7 +106,7 @@ def _users(values: Mapping[str, Any]) -> list[str]:
         if name in names:
             found.append(f"rabbitmq_users: {name} is there twice (or is the administrator): give each user one entry.")
         names.append(name)
-        found += check.secret(f"rabbitmq_users: the password of {name} ({PASSWORDS})", user.get("password"))
+        found += check.secret(f"rabbitmq_users: the password of {name} ({ORIGIN})", user.get("password"))
         found += _permissions(name, user.get("permissions"))
     return found
 
@@ -139,7 +143,7 @@ def _objects(objects: object, vhost: object) -> list[str]:
             where = f"rabbitmq_objects: {kind}, entry {number}"
             if missing := [key for key in REQUIRED[kind] if key not in item]:
                 found.append(f"{where} has no {', '.join(missing)}: write it.")
-            elif item["vhost"] != vhost:
+            elif vhost and item["vhost"] != vhost:
                 found.append(f"{where} is in vhost {item['vhost']!r}: write {vhost!r}, which is rabbitmq_vhost.")
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import values as check
 
 #: Where the password of the default user comes from.
-PASSWORD = "by default celery_result_password"
+ORIGIN = "by default celery_result_password"
 ALLOW = "redis_allow_public"
 FSYNC = ("always", "everysec", "no")
 _RULE = re.compile(r"[+\-~&%][^\s]*|[a-z]+")
@@ -27,7 +27,8 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found += check.size("redis_maxmemory", values.get("redis_maxmemory"))
     if values.get("redis_appendfsync") not in FSYNC:
         found.append(
-            f"redis_appendfsync is {values.get('redis_appendfsync')!r}: write {', '.join(FSYNC[:-1])} or {FSYNC[-1]}, in quotes."
+            f"redis_appendfsync is {values.get('redis_appendfsync')!r}: write {', '.join(FSYNC[:-1])} or {FSYNC[-1]}, "
+            "in quotes."
         )
     found += _users(values.get("redis_users"))
     found += _settings(values.get("redis_settings"))
@@ -51,7 +52,7 @@ def _users(users: object) -> list[str]:
         if name in names:
             found.append(f"redis_users: {name} is there twice: give each user one entry.")
         names.append(name)
-        found += check.secret(f"redis_users: the password of {name} ({PASSWORD})", user.get("password"))
+        found += check.secret(f"redis_users: the password of {name} ({ORIGIN})", user.get("password"))
         found += _rules(name, user.get("rules"))
     return found
 

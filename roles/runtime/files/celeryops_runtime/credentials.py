@@ -23,7 +23,7 @@ class Sentry:
 
     dsn: str
     environment: str = "production"
-    sample_rate: float = 1.0
+    sample_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _celery(path: Path) -> tuple[str | None, str | None, dict[str, str]]:
 def _sentry(path: Path) -> Sentry | None:
     content = files.read_object(path)
     dsn = _text(path, content, "dsn")
-    rate = content.get("sample_rate", 1.0)
+    rate = content.get("sample_rate", 0.0)
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
         raise ConfigurationError(f"{path}: sample_rate must be a number from 0.0 to 1.0.")
     return Sentry(dsn, _text(path, content, "environment") or "production", float(rate)) if dsn else None

@@ -27,7 +27,7 @@ def options(sentry: Sentry, release: str | None) -> dict[str, Any]:
         "dsn": sentry.dsn,
         "environment": sentry.environment,
         "release": release,
-        "sample_rate": sentry.sample_rate,
+        "traces_sample_rate": sentry.sample_rate,  # of transactions; every error is sent
         "include_local_variables": False,
         "send_default_pii": False,
         "integrations": [CeleryIntegration(monitor_beat_tasks=False)],
@@ -85,7 +85,7 @@ def send_event(sentry: Sentry, release: str | None, text: str, timeout: float = 
         def on_dropped_event(self, _reason: str) -> None:
             problems.append(_reason)
 
-    sentry_sdk.init(**{**options(sentry, release), "sample_rate": 1.0, "transport": Transport})
+    sentry_sdk.init(**options(sentry, release), transport=Transport)
     event_id = sentry_sdk.capture_message(text, level="info")
     sentry_sdk.flush(timeout=timeout)
     if problems:

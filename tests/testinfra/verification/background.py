@@ -11,7 +11,7 @@ from typing import Any
 from verification import expected
 from verification.facts import Deployment
 from verification.node import Node
-from verification.remote import leaks, load, report
+from verification.remote import leaks, load, report, ticks
 
 CELERY_RUN = "/usr/local/sbin/celery-run"
 SHOP_COMMANDS = {"submit": "submit --every-queue --retry-one", "totals": "totals", "limits": "limits"}
@@ -37,6 +37,8 @@ def start(pool: Executor, deployment: Deployment, nodes: dict[str, Node]) -> Bac
     if "shop" in deployment.features:
         shop["load"] = pool.submit(_load, deployment, first("worker"))
     if "one_store" in deployment.features:
+        ticks_wanted = {"ticks": 2, "periods": 2.5}
+        shop["ticks"] = pool.submit(first("worker").call, ticks, ticks_wanted, f"{CELERY_RUN} python")
         shop |= {name: pool.submit(_shop, first("worker"), command) for name, command in SHOP_COMMANDS.items()}
     return Background(
         shop=shop,

@@ -63,7 +63,7 @@ class Node:
     def output(self, command: str, *arguments: str) -> str:
         """What a command prints; it must succeed."""
         result = self.shell.run(command, *arguments)
-        assert result.rc == 0, f"{self.name}: {command % arguments}: {result.stderr or result.stdout}"
+        assert result.rc == 0, f"{self.name}: {command[:100]}: {result.stderr or result.stdout}"
         return str(result.stdout)
 
     def call(self, module: ModuleType, data: Any, interpreter: str = "python3", timeout: float = 120) -> Any:

@@ -15,10 +15,12 @@ def main(data: Any) -> dict[str, Any]:
     messages: list[dict[str, str]] = []
     publish = Producer._publish
 
-    def recorded(self: Any, body: Any, priority: Any, content_type: str, content_encoding: str, *rest: Any) -> Any:
-        text = body.decode() if isinstance(body, bytes) else body
-        messages.append({"content_type": content_type, "content_encoding": content_encoding, "body": text})
-        return publish(self, body, priority, content_type, content_encoding, *rest)
+    def recorded(self: Any, body: Any, *rest: Any) -> Any:
+        _, content_type, content_encoding, headers, *_ = rest
+        if "task" in (headers or {}):
+            text = body.decode() if isinstance(body, bytes) else body
+            messages.append({"content_type": content_type, "content_encoding": content_encoding, "body": text})
+        return publish(self, body, *rest)
 
     Producer._publish = recorded
 

@@ -114,8 +114,8 @@ class TestConflicts:
         assert not changes.to_import
         assert changes.conflicts == [
             "The queue default in shop exists with x-queue-type classic instead of quorum, which RabbitMQ cannot "
-            "change in place, and nothing is ever deleted here: empty and delete it by hand, or give the new one another "
-            "name."
+            "change in place, and nothing is ever deleted here: empty and delete it by hand, or give the new one "
+            "another name."
         ]
 
     def test_a_queue_without_a_type_is_a_classic_one(self) -> None:

@@ -89,7 +89,9 @@ def _users(values: Mapping[str, Any]) -> list[str]:
     if not isinstance(vhost, str) or not vhost:
         found.append(f"rabbitmq_vhost is {vhost!r}: name the virtual host, such as celery.")
     if not isinstance(admin, str) or not admin or admin == "guest":
-        found.append(f"rabbitmq_admin_user is {admin!r}: name the administrator, such as admin; guest is removed.")
+        found.append(
+            f"rabbitmq_admin_user is {admin!r}: name the administrator, such as admin; guest is known to everybody."
+        )
     if not isinstance(users, list) or not all(isinstance(user, Mapping) for user in users):
         return [
             *found,
@@ -108,7 +110,11 @@ def _users(values: Mapping[str, Any]) -> list[str]:
         names.append(name)
         found += check.secret(f"rabbitmq_users: the password of {name} ({ORIGIN})", user.get("password"))
         found += _permissions(name, user.get("permissions"))
-    return found
+    absent = values.get("rabbitmq_absent_users")
+    if not isinstance(absent, list):
+        return [*found, "rabbitmq_absent_users must be a list of names: write [guest]."]
+    twice = sorted({name for name in absent if name in names and name != "guest"})
+    return [*found, *(f"rabbitmq_absent_users names {name}, who shall exist: decide for one." for name in twice)]
 
 
 def _permissions(name: str, rights: object) -> list[str]:

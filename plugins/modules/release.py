@@ -63,15 +63,11 @@ options:
     description: Seconds that the import may take.
     type: int
     default: 60
-  app_environment:
-    description: Plain environment variables that the application needs in order to be imported.
-    type: dict
-    default: {}
-  pythonpath:
-    description: Folders from which the application can import besides its own.
-    type: list
-    elements: path
-    default: []
+  launcher:
+    description:
+      - Command on the host that runs another one in the release whose folder C($CELERY_RELEASE) names, with the
+        credentials of the real processes. Without it the import sees no credentials.
+    type: path
   free_space:
     description: MiB that must be free before a release is built.
     type: int
@@ -174,6 +170,8 @@ from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
 )
 
 COMPLETE = ".complete"
+#: What timeout(1) exits with.
+TIMED_OUT = 124
 
 IMPORT = """
 import sys
@@ -347,7 +345,7 @@ class Builder:
         subprocess.run([python, "-m", "compileall", "-q", cwd], capture_output=True, check=False)
 
     def _import(self) -> None:
-        """Import the application as the service user, without credentials."""
+        """Import the application as the service user: as its real processes will, or without credentials."""
         app, user = self.params["app"], self.params["user"]
         try:
             account = pwd.getpwnam(user)
@@ -358,24 +356,30 @@ class Builder:
             "HOME": account.pw_dir,
             "LC_ALL": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": os.pathsep.join([str(self.src), *self.params["pythonpath"]]),
-            **{name: str(value) for name, value in self.params["app_environment"].items()},
+            "PYTHONPATH": str(self.src),
         }
+        seconds = self.params["import_timeout"]
         command = [os.path.join(self.venv, "bin", "python"), "-c", IMPORT, app]
         identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        seconds = self.params["import_timeout"]
+        if self.params["launcher"]:
+            # It becomes the service user itself. A child that it leaves behind ends by its own time-out.
+            command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
+            environment["CELERY_RELEASE"] = str(self.path)
+            identity = {}
         child = subprocess.Popen(
             command, cwd=self.src, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True, **(identity if os.geteuid() == 0 else {}),
         )  # fmt: skip
         try:
-            output, _ = child.communicate(timeout=seconds)
+            output, _ = child.communicate(timeout=seconds + 10)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
+            child.returncode = TIMED_OUT
+        if child.returncode == TIMED_OUT:
             raise BuildError(
                 f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
-            ) from None
+            )
         if child.returncode:
             last = (output.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
             raise BuildError(f"{app} can not be imported: {last}\n{last_lines(output)}")
@@ -398,8 +402,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "version": {"type": "str"},
     "import_check": {"type": "bool", "default": True},
     "import_timeout": {"type": "int", "default": 60},
-    "app_environment": {"type": "dict", "default": {}},
-    "pythonpath": {"type": "list", "elements": "path", "default": []},
+    "launcher": {"type": "path"},
     "free_space": {"type": "int", "default": 500},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "tools": {"type": "path", "default": "/opt/celery/tools"},

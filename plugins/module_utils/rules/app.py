@@ -8,13 +8,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery
+
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?\s*([<>=!~].*)?$")
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the ``app_*`` variables."""
-    found = []
+    found = celery.problems(values.get("declaration") or {})
     source = str(values.get("app_source") or "")
     if not source:
         found.append(

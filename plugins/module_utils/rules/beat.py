@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery import plan_or_problems
+
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the variables of the role."""
-    found = []
+    declaration = values.get("declaration") or {}
+    plan, found = plan_or_problems(declaration)
     if not values.get("celery_broker_password"):
         found.append("celery_broker_password is not set; write the broker's password for beat into a vault")
-    here, planned = values.get("inventory_hostname"), values.get("beat_host")
+    here, planned = declaration.get("inventory_hostname"), plan.get("beat", {}).get("host")
     if planned and here != planned:
         found.append(
             f"beat belongs on {planned}, and {here} would be a second one that sends every scheduled task again; "

@@ -9,10 +9,14 @@ from typing import Any
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
 
 
+def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The plan of the host that the values are of; or an empty one, and one sentence for each fault."""
+    try:
+        return make_plan(values, str(values.get("inventory_hostname", "localhost"))), []
+    except PlanError as error:
+        return {}, error.problems
+
+
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the ``celery_*`` variables."""
-    try:
-        make_plan(values, str(values.get("inventory_hostname", "localhost")))
-    except PlanError as error:
-        return error.problems
-    return []
+    return plan_or_problems(values)[1]

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery import plan_or_problems
+
 #: systemd settings that the plan owns, and where to write them instead.
 OWNED = {
     "ExecStart": "celery_workers",
@@ -22,10 +24,10 @@ OWNED = {
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the variables of the role."""
-    found = []
+    plan, found = plan_or_problems(values.get("declaration") or {})
     if not values.get("celery_broker_password"):
         found.append("celery_broker_password is not set; write the broker's password for the workers into a vault")
-    if values.get("result_backend_kind") != "none" and not values.get("celery_result_password"):
+    if plan and plan["result_backend"]["kind"] != "none" and not values.get("celery_result_password"):
         found.append(
             "celery_result_password is not set; write the result backend's password into a vault, "
             "or 'celery_result_backend: none'"

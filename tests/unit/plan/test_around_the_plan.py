@@ -95,12 +95,14 @@ def test_the_declarations_rules_are_the_plans() -> None:
     assert celery.problems({**good, "celery_app": ""})[0].startswith("celery_app is not set")
 
 
-WORKER = {"celery_broker_password": "x", "celery_result_password": "y", "result_backend_kind": "redis"}
+DECLARED = {"celery_app": "a:b", "celery_workers": WORKERS, "inventory_hostname": "a"}
+WORKER = {"declaration": DECLARED, "celery_broker_password": "x", "celery_result_password": "y"}
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"declaration": {**DECLARED, "celery_app": ""}}, "celery_app is not set"),
         ({"celery_broker_password": ""}, "celery_broker_password is not set"),
         ({"celery_result_password": ""}, "celery_result_password is not set"),
         ({"worker_service_options": {"KillMode": "control-group"}}, "would overrule the plan; write nothing"),
@@ -115,19 +117,22 @@ def test_worker_refuses(changes: dict[str, Any], sentence: str) -> None:
 
 
 def test_no_result_backend_needs_no_password() -> None:
-    assert worker.problems({**WORKER, "result_backend_kind": "none", "celery_result_password": ""}) == []
+    declared = {**DECLARED, "celery_result_backend": "none"}
+    assert worker.problems({**WORKER, "declaration": declared, "celery_result_password": ""}) == []
 
 
 def test_beat_refuses_a_second_one() -> None:
-    here = {"celery_broker_password": "x", "beat_host": "a", "inventory_hostname": "a"}
+    topology = {kind: [{"name": "a", "address": "10.0.0.1"}] for kind in ("broker", "backend", "worker", "beat")}
+    declared = {**DECLARED, "celery_topology": topology}
+    here = {"celery_broker_password": "x", "declaration": declared}
     assert beat.problems(here) == []
-    assert "beat belongs on a" in beat.problems({**here, "inventory_hostname": "b"})[0]
+    assert "beat belongs on a" in beat.problems({**here, "declaration": {**declared, "inventory_hostname": "b"}})[0]
     assert "celery_broker_password is not set" in beat.problems({**here, "celery_broker_password": ""})[0]
 
 
 def test_app_source(tmp_path: Any) -> None:
     def problem(source: str) -> str:
-        return " ".join(app.problems({"app_source": source, "app_keep": 5}))
+        return " ".join(app.problems({"declaration": DECLARED, "app_source": source, "app_keep": 5}))
 
     (tmp_path / "requirements.txt").touch()
     (tmp_path / "empty").mkdir()
@@ -145,7 +150,7 @@ def test_app_source(tmp_path: Any) -> None:
 
 
 def test_app_numbers() -> None:
-    good = {"app_source": "shop==1.0", "app_keep": 2, "app_requirements": ["redis==8.1.0"]}
+    good = {"declaration": DECLARED, "app_source": "shop==1.0", "app_keep": 2, "app_requirements": ["redis==8.1.0"]}
     assert app.problems(good) == []
     assert "nothing to go back to" in app.problems({**good, "app_keep": 1})[0]
     assert "is not pinned" in app.problems({**good, "app_requirements": ["redis"]})[0]

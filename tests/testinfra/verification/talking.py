@@ -17,7 +17,7 @@ TIMEOUT = 10
 AMQP_TUNE = (10, 30)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """What a web server said."""
 

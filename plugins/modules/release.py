@@ -364,7 +364,7 @@ class Builder:
         if self.params["launcher"]:
             # It becomes the service user itself. A child that it leaves behind ends by its own time-out.
             command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
-            environment["CELERY_RELEASE"] = str(self.path)
+            environment["CELERY_RELEASE"] = str(self.folder)
             identity = {}
         child = subprocess.Popen(
             command, cwd=self.src, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -65,7 +65,8 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 SNAPSHOT = r"""
 dpkg-query --show --showformat '${Package} ${Version} ${Status}\n' | sha256sum
 sha256sum /etc/passwd /etc/group
-find /etc /opt /srv /usr/local /var/lib/{celery,rabbitmq,redis,bugsink,private} -printf '%p %y %m %u %s %T@\n' 2>/dev/null | sort | sha256sum
+find /etc /opt /srv /usr/local /var/lib/{celery,rabbitmq,redis,bugsink,private} \
+    -printf '%p %y %m %u %s %T@\n' 2>/dev/null | sort | sha256sum
 systemctl list-units --all --plain --no-legend --type=service,target,socket | awk '{print $1, $3}' | sort | sha256sum
 """
 

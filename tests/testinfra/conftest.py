@@ -17,7 +17,7 @@ from verification.node import Node
 
 FACTS = "CELERYOPS_FACTS"
 MARKS = {
-    "on(group)": "runs on each host of this inventory group",
+    "on(group, first=False)": "runs on each host of this inventory group, or on the first one",
     "last": "runs after all others",
     **facts.FEATURES,
 }
@@ -57,7 +57,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _hosts(deployment: Deployment, mark: pytest.Mark | None) -> list[Host]:
-    return deployment.members(mark.args[0]) if mark else list(deployment.hosts)
+    if mark is None:
+        return list(deployment.hosts)
+    members = deployment.members(mark.args[0])
+    return members[:1] if mark.kwargs.get("first") else members
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from verification.node import Node
 from verification.talking import Web
 from verification.waiting import poll
 
-pytestmark = [pytest.mark.on("broker"), pytest.mark.rabbitmq]
+pytestmark = [pytest.mark.on("broker", first=True), pytest.mark.rabbitmq]
 KINDS = ("exchanges", "queues", "bindings", "policies")
 
 

@@ -20,7 +20,7 @@ from verification.waiting import poll
 #: syslog's number for a warning.
 WARNING = "4"
 
-pytestmark = [pytest.mark.shop, pytest.mark.on("worker")]
+pytestmark = [pytest.mark.shop, pytest.mark.on("worker", first=True)]
 
 
 def outcomes(background: Background, command: str) -> dict[str, list[dict[str, Any]]]:
@@ -83,11 +83,13 @@ def _nodes(node: Node, task_id: str) -> set[str]:
     return {entry["CELERY_NODE"] for entry in entries(node, task_id) if "CELERY_NODE" in entry}
 
 
+@pytest.mark.bulk_apart
 def test_a_full_bulk_queue_does_not_delay_critical(node: Node, background: Background) -> None:
     load = background.shop["load"].result()
     assert load["left_when_urgent_was_done"] > 0, f"critical waited for bulk: {load['urgent_seconds']} s"
 
 
+@pytest.mark.rabbitmq
 def test_delayed_tasks_wait_on_the_broker_and_hold_nobody_up(node: Node, background: Background) -> None:
     load = background.shop["load"].result()
     assert load["delayed_left"] == len(load["delayed_seconds"]), "delayed tasks were over when the one behind them was"

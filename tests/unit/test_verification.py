@@ -84,10 +84,10 @@ def test_secrets_are_found_by_name_and_long_enough_to_search_for() -> None:
 
 def test_features_follow_from_the_declaration() -> None:
     one = host("worker", "broker", "backend")
-    assert Deployment((one,)).features == {"shop", "one_store", "rabbitmq", "redis"}
-    assert Deployment((one, host("worker"))).features == {"shop", "rabbitmq", "redis"}
+    assert Deployment((one,)).features == {"shop", "one_store", "bulk_apart", "rabbitmq", "redis"}
+    assert Deployment((one, host("worker"))).features == {"shop", "bulk_apart", "rabbitmq", "redis"}
     monitor = host("monitor", "tracker", flower_user="ops", bugsink_project_key="k", celery_sentry_dsn="http://k@b/1")
-    assert Deployment((monitor,)).features == {"flower_login", "tracked"}
+    assert Deployment((monitor,)).features == {"flower_login", "tracked", "bulk_apart"}
 
 
 def test_services_and_consumers() -> None:

@@ -22,6 +22,7 @@ SECRET_LENGTH = 8
 FEATURES = {
     "shop": "sends tasks of the example application and waits for their results",
     "one_store": "needs all tasks of the example application to run on one host",
+    "bulk_apart": "needs no worker to consume both of the example's queues critical and bulk",
     "rabbitmq": "needs a RabbitMQ that this deployment runs",
     "redis": "needs a Redis that this deployment runs",
     "flower_login": "needs Flower with a login",
@@ -76,8 +77,10 @@ class Deployment:
         workers = self.members("worker")
         tracks = trackers and self.hosts[0]["celery_sentry_dsn"]
         shop = plan["app"] == SHOP and plan["result_backend"]["kind"] != "none" and workers
+        apart = not any({"critical", "bulk"} <= set(unit["queues"]) for host in workers for unit in host.plan["units"])
         found = {
             "shop": shop,
+            "bulk_apart": apart,
             "one_store": shop and len(workers) == 1,
             "rabbitmq": plan["broker"]["kind"] == "rabbitmq" and self.members("broker"),
             "redis": self.members("backend") or (plan["broker"]["kind"] == "redis" and self.members("broker")),

@@ -48,11 +48,11 @@ def main(data: Any) -> dict[str, Any]:
     delayed = [ping(queue="default", countdown=data["delay"]) for _ in range(data["delayed"])]
     behind = ping(queue="default")
     behind_seconds = answered(behind)
-    inspect = app.control.inspect(destination=data["default_nodes"], timeout=5)
-    held = sum(
-        len(requests) for asked in (inspect.scheduled(), inspect.reserved()) for requests in (asked or {}).values()
-    )
     delayed_left = sum(not result.ready() for result in delayed)
+    inspect = app.control.inspect(destination=data["default_nodes"], timeout=2)
+    seen = [*(inspect.scheduled() or {}).values(), *(inspect.reserved() or {}).values()]
+    requests = [entry.get("request", entry)["id"] for entries in seen for entry in entries]
+    held = len({result.id for result in delayed} & set(requests))
     delayed_seconds = [answered(result) for result in delayed]
 
     for result in backlog:

@@ -92,8 +92,8 @@ def test_a_full_bulk_queue_does_not_delay_critical(node: Node, background: Backg
 @pytest.mark.rabbitmq
 def test_delayed_tasks_wait_on_the_broker_and_hold_nobody_up(node: Node, background: Background) -> None:
     load = background.shop["load"].result()
-    assert load["delayed_left"] == len(load["delayed_seconds"]), "delayed tasks were over when the one behind them was"
     assert load["behind_seconds"] < load["delay"], f"a task waited {load['behind_seconds']:.1f} s behind delayed ones"
+    assert load["delayed_left"] == len(load["delayed_seconds"]), "delayed tasks were over when the one behind them was"
     assert load["held"] == 0, f"the workers hold {load['held']} delayed tasks"
     early = [seconds for seconds in load["delayed_seconds"] if seconds < load["delay"] - 0.5]
     assert not early, f"delayed by {load['delay']} s but back after {early}"

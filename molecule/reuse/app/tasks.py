@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 
-app: Any = Celery("legacy", config_source="celeryconfig")
+app = Celery("legacy", config_source="celeryconfig")
 
 
 @app.task(bind=True)

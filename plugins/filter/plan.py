@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan, with_password
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
+    PlanError,
+    make_plan,
+    with_password,
+    with_secrets,
+)
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
 from ansible_collections.celeryops.stack.plugins.module_utils.units import each_file, unit_lines, watching
@@ -23,10 +28,7 @@ def plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, Any]:
 
 def topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Which hosts run which service, from the inventory's groups."""
-    try:
-        return make_topology(groups, hostvars)
-    except PlanError as error:
-        raise AnsibleFilterError(str(error)) from None
+    return make_topology(groups, hostvars)
 
 
 def broker_url(broker: Mapping[str, Any], password: str, user: str | None = None) -> str:
@@ -53,5 +55,6 @@ class FilterModule:
             "watching": watching,
             "unit_lines": unit_lines,
             "broker_url": broker_url,
+            "with_secrets": with_secrets,
             "backend_url": backend_url,
         }

@@ -11,6 +11,7 @@ together, one sentence each.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,6 +26,9 @@ CONSUMER_TIMEOUT_FLOOR = 1800
 DELAY_BITS = 28
 DELAY_EXCHANGE = "celery_delayed_delivery"
 DELIVERY_LIMIT = 20
+#: RabbitMQ 4 counts a look at a message as a delivery and drops it after 20; what is dead must stay to be looked at.
+#: (-1, which means no limit, is refused by 3.10.)
+DEAD_DELIVERY_LIMIT = 1_000_000
 
 #: What a host can be in, and an inventory group of the same name.
 KINDS = ("broker", "backend", "tracker", "worker", "beat", "monitor")
@@ -133,6 +137,12 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     extra = _extra_settings(values.get("celery_settings"), problems)
     broker = _broker(values, topology, host, problems)
     backend = _backend(values, topology, host, problems)
+    users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
+    if len(set(users)) < len(users):
+        problems.append(
+            f"celery_broker_user, celery_monitor_user and celery_result_user are {', '.join(sorted(users))} on one "
+            "Redis, each with a password of its own; give them different names"
+        )
     if problems:
         raise PlanError(problems)
 
@@ -151,6 +161,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
+        "redis_users": _redis_users(broker, backend, topology, host),
         "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
     }
 
@@ -164,6 +175,7 @@ def _topology(given: Any, host: str, problems: list[str]) -> dict[str, list[dict
     topology = {kind: list(given.get(kind) or []) for kind in KINDS}
     if not given:
         return dict.fromkeys(topology, here)
+    problems += given.get("problems") or []
     if len(topology["beat"]) > 1:
         names = ", ".join(_names(topology["beat"]))
         problems.append(
@@ -472,7 +484,7 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
 
 def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
     kind = values.get("celery_result_backend") or "redis"
-    user = values.get("celery_result_user") or "celery"
+    user = values.get("celery_result_user") or "results"
     if kind == "none":
         return {"kind": "none", "url": "", "user": user}
     if kind == "redis":
@@ -503,12 +515,30 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
     }
 
 
+def _redis_users(
+    broker: Mapping[str, Any], backend: Mapping[str, Any], topology: Mapping[str, Any], host: str
+) -> list[dict[str, str]]:
+    """Users of the Redis on this host, and the variable that holds each one's password."""
+    users = []
+    if backend.get("host") and host in _names(topology["backend"]):
+        users.append({"name": backend["user"], "password_in": "celery_result_password"})
+    if broker["kind"] == "redis" and host in _names(topology["broker"]):
+        users.append({"name": broker["user"], "password_in": "celery_broker_password"})
+        users.append({"name": broker["monitor_user"], "password_in": "celery_monitor_password"})
+    return users
+
+
 def _consumer_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
-    """Milliseconds a delivery may stay unacknowledged: its wait behind the prefetched ones, then its own run."""
+    """Milliseconds a delivery may stay unacknowledged: its wait behind the prefetched ones, then its own run.
+
+    In whole hours above the floor, because the broker restarts when it changes.
+    """
     longest: int = max(
         (spec["time_limit"] or spec["timeout_stop"]) * (spec["prefetch_multiplier"] + 1) for spec in workers.values()
     )
-    return 1000 * max(CONSUMER_TIMEOUT_FLOOR, longest + 60)
+    if longest + 60 <= CONSUMER_TIMEOUT_FLOOR:
+        return 1000 * CONSUMER_TIMEOUT_FLOOR
+    return 1000 * 3600 * math.ceil((longest + 60) / 3600)
 
 
 def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
@@ -577,7 +607,15 @@ def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
             "overflow": "reject-publish",
         },
     }
-    return {"exchanges": exchanges, "queues": declared, "bindings": bindings, "policies": [policy]}
+    keep = {
+        "vhost": vhost,
+        "name": "celery-dead",
+        "pattern": f"^{re.escape(DEAD_LETTER)}$",
+        "apply-to": "queues",
+        "priority": 1,
+        "definition": {"delivery-limit": DEAD_DELIVERY_LIMIT},
+    }
+    return {"exchanges": exchanges, "queues": declared, "bindings": bindings, "policies": [policy, keep]}
 
 
 def _permissions(queues: list[str]) -> dict[str, dict[str, str]]:
@@ -685,6 +723,11 @@ def _units(workers: Mapping[str, Mapping[str, Any]], host: str) -> list[dict[str
                 }
             )
     return units
+
+
+def with_secrets(users: Iterable[Mapping[str, str]], secrets: Mapping[str, str], **more: Any) -> list[dict[str, Any]]:
+    """A plan's users with their passwords, and whatever else they have in common."""
+    return [{"name": user["name"], "password": secrets[user["password_in"]], **more} for user in users]
 
 
 def with_password(url: str, password: str, user: str | None = None) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.celeryops.stack.plugins.module_utils.plan import KINDS, PlanError
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import KINDS
 
 #: The roles that a member of an inventory group carries; the broker's is the kind of broker itself.
 SERVICES = {
@@ -18,40 +18,50 @@ SERVICES = {
 }
 
 
-def make_topology(
-    groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]
-) -> dict[str, list[dict[str, str]]]:
-    """Hosts of each service with the address the others reach them at.
+def make_topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Hosts of each service with the address the others reach them at; and ``problems``, what the plan must refuse.
 
     On a single machine everything speaks over loopback. On several, a host's address is its ``celery_address``,
-    else its default IPv4 address from the facts, else the address Ansible itself uses.
+    else its default IPv4 address from the facts.
     """
     members = {kind: list(groups.get(kind) or []) for kind in KINDS}
     everyone = list(dict.fromkeys(name for names in members.values() for name in names))
-    alone = len(everyone) == 1
-    workers = {name: hostvars[name].get("celery_workers") for name in everyone}
-    if any(declared != workers[everyone[0]] for declared in workers.values()):
-        raise PlanError(
-            [
-                "celery_workers differs between hosts, so the broker could miss a queue that a worker consumes; "
-                "declare it once in group_vars/all and place an entry with its 'hosts' key"
-            ]
-        )
-    return {
-        kind: [{"name": name, "address": "127.0.0.1" if alone else _address(name, hostvars[name])} for name in names]
-        for kind, names in members.items()
+    addresses = {everyone[0]: "127.0.0.1"} if len(everyone) == 1 else {n: _address(hostvars[n]) for n in everyone}
+    topology: dict[str, list[Any]] = {
+        kind: [{"name": name, "address": addresses[name]} for name in names] for kind, names in members.items()
     }
+    topology["problems"] = _problems(everyone, addresses, hostvars)
+    return topology
 
 
-def _address(name: str, variables: Mapping[str, Any]) -> str:
+def _address(variables: Mapping[str, Any]) -> str:
     facts = variables.get("ansible_facts") or {}
     default = facts.get("default_ipv4") or {}
-    return str(variables.get("celery_address") or default.get("address") or variables.get("ansible_host") or name)
+    return str(variables.get("celery_address") or default.get("address") or "")
+
+
+def _problems(
+    everyone: list[str], addresses: Mapping[str, str], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    problems = []
+    if nowhere := [name for name in everyone if not addresses[name]]:
+        problems.append(
+            f"celery_address is not set for {', '.join(nowhere)}, and no facts tell it; write the private address "
+            "of each host into the inventory"
+        )
+    workers = {name: hostvars[name].get("celery_workers") for name in everyone}
+    if any(declared != workers[everyone[0]] for declared in workers.values()):
+        problems.append(
+            "celery_workers differs between hosts, so the broker could miss a queue that a worker consumes; "
+            "declare it once in group_vars/all and place an entry with its 'hosts' key"
+        )
+    return problems
 
 
 def address_of(topology: Mapping[str, Iterable[Mapping[str, str]]], host: str) -> str:
     """The private address of one host of a topology; loopback where the host stands alone."""
-    return next((e["address"] for hosts in topology.values() for e in hosts if e["name"] == host), "127.0.0.1")
+    hosts = (entry for kind in KINDS for entry in topology.get(kind, ()))
+    return next((entry["address"] for entry in hosts if entry["name"] == host), "127.0.0.1")
 
 
 def services_of(groups: Iterable[str], broker: str) -> list[str]:

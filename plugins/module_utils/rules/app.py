@@ -36,11 +36,14 @@ def problems(values: Mapping[str, Any]) -> list[str]:
 
 def _source_problem(source: str) -> str | None:
     path = os.path.expanduser(source)
-    if source.endswith(".whl"):
+    wheel, folder = source.endswith(".whl"), "/" in source or source.startswith((".", "~"))
+    if (wheel or folder) and not os.path.isabs(path):
+        return f"app_source is {source}; write the whole path, such as {{{{ inventory_dir }}}}/../../shop"
+    if wheel:
         return (
             None if os.path.isfile(path) else f"app_source names the wheel {source}, which is not there; build it first"
         )
-    if "/" in source or source.startswith((".", "~")):
+    if folder:
         if not os.path.isdir(path):
             return f"app_source names the directory {source}, which is not there; write the path of your project"
         known = ("pyproject.toml", "setup.py", "requirements.txt", "requirements.lock")

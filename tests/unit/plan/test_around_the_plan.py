@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import make_plan
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import app, beat, celery, worker
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, table
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
@@ -25,16 +25,11 @@ def test_addresses_of_several_machines() -> None:
     hostvars: dict[str, dict[str, Any]] = {
         "a": {"celery_address": "10.0.0.1", "ansible_host": "192.0.2.1"},
         "b": {"ansible_facts": {"default_ipv4": {"address": "10.0.0.2"}}, "ansible_host": "192.0.2.2"},
-        "c": {"ansible_host": "192.0.2.3"},
-        "d": {},
     }
-    topology = make_topology({"broker": ["a"], "worker": ["b", "c", "d"]}, hostvars)
-    assert [host["address"] for hosts in topology.values() for host in hosts] == [
-        "10.0.0.1",
-        "10.0.0.2",
-        "192.0.2.3",
-        "d",
-    ]
+    topology = make_topology({"broker": ["a"], "worker": ["b"]}, hostvars)
+    assert topology["broker"] == [{"name": "a", "address": "10.0.0.1"}]
+    assert topology["worker"] == [{"name": "b", "address": "10.0.0.2"}]
+    assert topology["problems"] == []
     assert address_of(topology, "b") == "10.0.0.2"
     assert address_of(topology, "stranger") == "127.0.0.1"
     assert address_of({}, "a") == "127.0.0.1"
@@ -42,8 +37,16 @@ def test_addresses_of_several_machines() -> None:
 
 def test_workers_are_declared_once_for_all_hosts() -> None:
     hostvars: dict[str, dict[str, Any]] = {"a": {"celery_workers": WORKERS}, "b": {"celery_workers": {}}}
-    with pytest.raises(PlanError, match="celery_workers differs between hosts"):
-        make_topology({"broker": ["a"], "worker": ["b"]}, hostvars)
+    problems = make_topology({"broker": ["a"], "worker": ["b"]}, hostvars)["problems"]
+    assert any("celery_workers differs between hosts" in problem for problem in problems)
+
+
+def test_a_host_that_nobody_could_reach_is_refused_by_the_plan() -> None:
+    hostvars: dict[str, dict[str, Any]] = {"a": {"celery_address": "10.0.0.1"}, "b": {"ansible_host": "192.0.2.3"}}
+    topology = make_topology({"broker": ["a"], "backend": ["a"], "worker": ["b"]}, hostvars)
+    problems = celery.problems({**DECLARED, "celery_topology": topology})
+    assert len(problems) == 1
+    assert problems[0].startswith("celery_address is not set for b")
 
 
 def test_roles_of_a_host() -> None:
@@ -141,6 +144,8 @@ def test_app_source(tmp_path: Any) -> None:
     for good in (str(tmp_path), str(wheel), "shop==1.2.0", "shop[redis]==1.2.0"):
         assert problem(good) == "", good
     assert "app_source is not set" in problem("")
+    assert "write the whole path" in problem("../shop")
+    assert "write the whole path" in problem("dist/shop-1.whl")
     assert "is not there; write the path of your project" in problem(str(tmp_path / "gone"))
     assert "is not there; build it first" in problem(str(tmp_path / "gone.whl"))
     assert "says nowhere what it needs" in problem(str(tmp_path / "empty"))

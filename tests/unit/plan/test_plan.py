@@ -76,7 +76,7 @@ def test_celery_counts_memory_of_a_child_in_kib() -> None:
 
 
 def test_consumer_timeout_covers_the_wait_behind_prefetched_messages() -> None:
-    assert plan_of()["broker"]["consumer_timeout"] == (900 * 9 + 60) * 1000
+    assert plan_of()["broker"]["consumer_timeout"] == 3 * 3600 * 1000 > (900 * 9 + 60) * 1000
     assert plan_of(**one_worker())["broker"]["consumer_timeout"] == planning.CONSUMER_TIMEOUT_FLOOR * 1000
 
 
@@ -132,12 +132,14 @@ def test_the_ladder_of_delays_is_kombus_own() -> None:
 
 
 def test_what_cannot_be_delivered_or_kills_its_worker_ends_in_the_dead_letter_queue() -> None:
-    (policy,) = plan_of()["broker"]["objects"]["policies"]
+    policy, keep = plan_of()["broker"]["objects"]["policies"]
     assert policy["definition"]["dead-letter-exchange"] == "celery.dead"
     assert policy["definition"]["dead-letter-strategy"] == "at-least-once"
     assert policy["definition"]["delivery-limit"] > 0
     assert all(re.match(policy["pattern"], queue) for queue in ("critical", "default", "bulk"))
     assert not re.match(policy["pattern"], "celery.dead")
+    assert re.match(keep["pattern"], "celery.dead")
+    assert keep["definition"]["delivery-limit"] > 100_000, "a look at a dead message counts as a delivery"
 
 
 def test_worker_may_touch_celerys_own_names_only() -> None:
@@ -169,6 +171,20 @@ def test_redis_as_broker_waits_longer_than_any_task_and_knows_no_quorum() -> Non
     plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200}})
     assert plan["settings"]["broker_transport_options"]["visibility_timeout"] > 7200
     assert "quorum" not in json.dumps(plan)
+
+
+def test_users_of_a_redis_that_is_broker_and_backend() -> None:
+    users = plan_of(celery_broker="redis")["redis_users"]
+    assert [(user["name"], user["password_in"]) for user in users] == [
+        ("results", "celery_result_password"),
+        ("celery", "celery_broker_password"),
+        ("monitor", "celery_monitor_password"),
+    ]
+    assert [user["name"] for user in plan_of()["redis_users"]] == ["results"]
+    secrets = {"celery_result_password": "p", "celery_broker_password": "q", "celery_monitor_password": "r"}
+    assert planning.with_secrets(users[:1], secrets, rules=["~*"]) == [
+        {"name": "results", "password": "p", "rules": ["~*"]}
+    ]
 
 
 def test_threads_pool_has_a_stop_timeout_in_place_of_limits() -> None:
@@ -257,6 +273,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_broker": "amqp://h:port/v"}, "celery_broker is not a URL that can be read"),
     ({"celery_result_backend": "db+sqlite:///x"}, "celery_result_backend uses 'db+sqlite', a database"),
     ({"celery_result_backend": "redis://u:s3cret-pw@h/0"}, "put it into celery_result_password (vault)"),
+    ({"celery_broker": "redis", "celery_result_user": "celery"}, "give them different names"),
     ({"celery_topology": {"worker": hosts("here"), "backend": hosts("here")}}, "the inventory group 'broker' is empty"),
     ({"celery_topology": {"worker": hosts("here"), "broker": hosts("here")}}, "the inventory group 'backend' is empty"),
     (

@@ -33,7 +33,7 @@ DEAD_DELIVERY_LIMIT = 1_000_000
 #: What a host can be in, and an inventory group of the same name.
 KINDS = ("broker", "backend", "tracker", "worker", "beat", "monitor")
 
-EXCHANGE = "celery"
+EXCHANGE = "celery.tasks"  # not "celery": Celery's own default of that name is direct, and may be there already
 DEAD_LETTER = "celery.dead"
 
 #: Schemes that kombu speaks and that must never carry production tasks (practice 1 and its kin).

@@ -83,7 +83,7 @@ def test_consumer_timeout_covers_the_wait_behind_prefetched_messages() -> None:
 def test_every_queue_is_quorum_and_bound_to_a_topic_exchange_for_delays_too() -> None:
     objects = plan_of()["broker"]["objects"]
     kinds = {exchange["name"]: exchange["type"] for exchange in objects["exchanges"]}
-    assert kinds["celery"] == "topic"
+    assert kinds["celery.tasks"] == "topic"
     assert {queue["arguments"]["x-queue-type"] for queue in objects["queues"]} == {"quorum"}
     for queue in ("critical", "default", "bulk"):
         keys = {b["routing_key"] for b in objects["bindings"] if b["destination"] == queue}
@@ -146,7 +146,7 @@ def test_worker_may_touch_celerys_own_names_only() -> None:
     configure = plan_of()["broker"]["permissions"]["worker"]["configure"]
     for name in (
         "critical",
-        "celery",
+        "celery.tasks",
         "celery_delayed_27",
         "celeryev",
         "celeryev.1f",

@@ -18,7 +18,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.systemd import See
 from .conftest import Run
 
 SYSTEMCTL = """#!{python}
-import json, os, sys, time
+import fnmatch, json, os, sys, time
 state = os.environ["FAKE_SYSTEMD"]
 units = json.load(open(state))
 arguments = [each for each in sys.argv[1:] if not each.startswith("--")]
@@ -28,8 +28,11 @@ with open(state + ".log", "a") as log:
 failed = False
 if verb == "show":
     properties, names = names[0].split(","), names[1:]
+    if "*" in names[0]:
+        names = [name for name, unit in units.items() if fnmatch.fnmatch(name, names[0]) and "asleep" not in unit]
     for name in names:
         unit = units.get(name, dict(LoadState="not-found", ActiveState="inactive", SubState="dead"))
+        unit = dict(unit, Id=name)
         print("\\n".join(f"{{each}}={{unit.get(each, '')}}" for each in properties) + "\\n")
 for unit in units.values() if verb == "daemon-reload" else []:
     unit["NeedDaemonReload"] = "no"
@@ -231,3 +234,96 @@ def test_an_enabling_link_without_a_unit_is_removed() -> None:
     gone = Seen({"LoadState": "not-found", "ActiveState": "inactive"}, linked=True)
     steps = systemd.plan([Wanted("a.service", "absent")], {"a.service": gone}, ())
     assert steps == systemd.Steps(disable=("a.service",))
+
+
+RUNNING = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
+OURS = "w-*@*.service"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return what stands for /etc/systemd/system."""
+    folder = tmp_path / "system"
+    (folder / "w.target.wants").mkdir(parents=True)
+    monkeypatch.setattr("ansible_collections.celeryops.stack.plugins.modules.units.OWN_FILES", f"{folder}/")
+    return folder
+
+
+def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: Path) -> None:
+    for name in ("w-a@.service", "w-b@.service", "other@.service"):
+        (folder / name).write_text("")
+    failed = {"ActiveState": "failed", "UnitFileState": "disabled"}
+    looping = {"ActiveState": "activating", "SubState": "auto-restart", "UnitFileState": "enabled"}
+    host.set(
+        {
+            "w-a@1.service": {},
+            "w-a@2.service": RUNNING,
+            "w-b@1.service": looping,
+            "w-b@2.service": failed,
+            "other@1.service": RUNNING,
+            "w-c.service": RUNNING,
+        }
+    )
+    pruned = ["w-a@2.service", "w-b@1.service", "w-b@2.service", "w-b@.service"]
+    foreseen = host({"name": "w-a@1"}, prune=OURS, check=True, diff=True)
+    assert (foreseen["changed"], foreseen["pruned"]) == (True, pruned)
+    assert "stop w-a@2.service\n" in foreseen["diff"]["after"]
+    assert f"remove {folder}/w-b@.service\n" in foreseen["diff"]["after"]
+    assert host.calls == []
+    result = host({"name": "w-a@1"}, prune=OURS)
+    assert (result["changed"], result["pruned"], result["reloaded"]) == (True, pruned, True)
+    assert host.calls == [
+        "enable w-a@1.service",
+        "start w-a@1.service",
+        "stop w-a@2.service w-b@1.service",
+        "disable w-a@2.service w-b@1.service",
+        "reset-failed w-a@2.service w-b@1.service w-b@2.service",
+        "daemon-reload",
+    ]
+    assert sorted(path.name for path in folder.glob("*@.service")) == ["other@.service", "w-a@.service"]
+    again = host({"name": "w-a@1"}, prune=OURS)
+    assert (again["changed"], again["pruned"]) == (False, [])
+    assert host.calls == []
+
+
+def test_prunes_what_would_start_with_the_host(host: Host, folder: Path) -> None:
+    host.set({"w-a@1.service": RUNNING, "w-a@2.service": {"UnitFileState": "enabled", "asleep": "yes"}})
+    for name in ("w-a@1.service", "w-a@2.service"):
+        (folder / "w.target.wants" / name).symlink_to(folder / "w-a@.service")
+    assert host({"name": "w-a@1"}, prune=OURS)["pruned"] == ["w-a@2.service"]
+    assert host.calls == ["disable w-a@2.service"]
+
+
+def test_prunes_nothing_when_the_declared_do_not_come_up_or_nobody_asked(host: Host, folder: Path) -> None:
+    (folder / "w-b@.service").write_text("")
+    host.set({"w-a@1.service": {"broken": "yes"}, "w-b@1.service": RUNNING})
+    assert host({"name": "w-a@1"}, prune=OURS)["failed"]
+    assert host.calls == ["enable w-a@1.service", "start w-a@1.service"]
+    assert host(prune=None)["pruned"] == []
+    assert (folder / "w-b@.service").exists()
+
+
+def test_a_declared_unit_keeps_its_template_in_any_state(host: Host, folder: Path) -> None:
+    (folder / "w-a@.service").write_text("")
+    (folder / "w-m@.service").symlink_to("/dev/null")
+    host.set({"w-a@1.service": {}})
+    assert host({"name": "w-a@1", "state": "absent"}, prune=OURS)["pruned"] == []
+    assert (folder / "w-m@.service").is_symlink()
+
+
+@pytest.mark.parametrize("pattern", ["*", "*.service", "**", "?*", "*.serv*", "[!x]*", "*@*.service", "*.timer", "*s*"])
+def test_a_pattern_must_not_match_the_system(host: Host, pattern: str) -> None:
+    assert host(prune=pattern)["msg"].startswith(f"prune: {pattern} matches units of the system itself, such as ")
+    assert host.calls == []
+
+
+def test_an_empty_pattern_is_one_sentence(host: Host) -> None:
+    assert host(prune=" ")["msg"].startswith("prune is empty; write ")
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [("w@1.service", "w@.service"), ("w@1.5.service", "w@.service"), ("w-*@*.service", "w-*@.service"), ("w.x", "w.x")],
+)
+def test_templates(name: str, template: str) -> None:
+    assert systemd.template(name) == template

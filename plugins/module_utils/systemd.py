@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
@@ -28,10 +29,21 @@ ENABLED = EITHER | {"enabled", "enabled-runtime"}
 DISABLED = EITHER | {"disabled", "static", "masked", "masked-runtime", ""}
 UP = frozenset({"active", "reloading"})
 
+CORE = (
+    "dbus.service", "systemd-journald.service", "getty@tty1.service", "basic.target", "dbus.socket", "user.slice",
+    "init.scope", "-.mount", "systemd-tmpfiles-clean.timer", "systemd-ask-password-console.path",
+)  # fmt: skip
+"""Units of systemd itself, one or two of each kind: a pattern that matches one of them is too wide."""
+
 
 def full_name(name: str) -> str:
     """Add .service to a name without a suffix, as systemctl does."""
     return name if name.rpartition(".")[2] in SUFFIXES else f"{name}.service"
+
+
+def template(name: str) -> str:
+    """Return the template that a unit is an instance of; a unit that is not one, as it is."""
+    return re.sub(r"@.*(?=\.)", "@", name)
 
 
 def seconds(span: str) -> float | None:
@@ -124,8 +136,7 @@ def out_of_date(name: str, seen: Seen, folder: str = OWN_FILES) -> bool:
 
     The systemd of Debian 12 does not say so when a unit gets its first drop-in: it remembers which folders there were.
     """
-    template = re.sub(r"@[^.]+\.", "@.", name)
-    on_disk = {path for each in {name, template} for path in glob.glob(f"{folder}{glob.escape(each)}.d/*.conf")}
+    on_disk = {path for each in {name, template(name)} for path in glob.glob(f"{folder}{glob.escape(each)}.d/*.conf")}
     return seen["NeedDaemonReload"] == "yes" or not on_disk <= set(seen["DropInPaths"].split())
 
 
@@ -215,3 +226,30 @@ def patience(found: Seen, restart: bool) -> float:
     start = seconds(found["TimeoutStartUSec"])
     stop = seconds(found["TimeoutStopUSec"]) if restart else 0.0
     return (600.0 if start is None else start) + (600.0 if stop is None else stop)
+
+
+def refusal(pattern: str) -> str | None:
+    """Say why units must not be pruned by a pattern, if they must not."""
+    advice = "write what the names of your units have in common, like celery-worker-*@*.service"
+    if not pattern.strip():
+        return f"prune is empty; {advice}, or leave it out."
+    wrong = next((name for name in CORE if fnmatch.fnmatchcase(name, pattern)), None)
+    return wrong and f"prune: {pattern} matches units of the system itself, such as {wrong}; {advice}."
+
+
+def strays(pattern: str, loaded: Collection[str], declared: Collection[str], folder: str = OWN_FILES) -> list[str]:
+    """Find the units that match the pattern and are loaded, or would start with the host, but are not declared."""
+    links = (os.path.basename(path) for kind in ("wants", "requires") for path in glob.glob(f"{folder}*.{kind}/*"))
+    found = {name for name in (*loaded, *links) if fnmatch.fnmatchcase(name, pattern) and "@." not in name}
+    return sorted(found - set(declared))
+
+
+def stray_templates(pattern: str, declared: Collection[str], folder: str = OWN_FILES) -> list[str]:
+    """Find the files of templates that match the pattern's, and that no declared unit is an instance of."""
+    kept = {template(name) for name in declared}
+    files = {os.path.basename(path): path for path in glob.glob(f"{folder}*@.*") if not os.path.islink(path)}
+    return sorted(
+        path
+        for name, path in files.items()
+        if fnmatch.fnmatchcase(name, template(pattern)) and name not in kept and os.path.isfile(path)
+    )

@@ -53,6 +53,15 @@ options:
   timeout:
     description: Seconds to wait for all units; by default what the units' own time-outs allow.
     type: int
+  prune:
+    description:
+      - A shell pattern of unit names, such as V(celery-worker-*@*.service). Every unit that matches it and is loaded,
+        running, failed or enabled, but not in O(units), is stopped within its own stop time-out and disabled.
+      - This comes last, when everything in O(units) is up, for all such units at once.
+      - Then unit files of templates below C(/etc/systemd/system) that match it are removed, unless a unit in O(units)
+        is an instance of theirs. Their drop-ins stay.
+      - A pattern that also matches units of the system itself, such as V(*.service), is refused.
+    type: str
 attributes:
   check_mode:
     description: Says what it would do; a unit whose file does not exist yet would be started.
@@ -70,6 +79,12 @@ EXAMPLES = r"""
       - name: celery-worker-critical@1.service
         watch: [/etc/celery/settings.json, /opt/celery/app/current]
       - {name: celery-worker-old@1.service, state: absent}
+
+- name: Service | Run these workers and no others
+  celeryops.stack.units:
+    units:
+      - name: celery-worker-critical@1.service
+    prune: celery-worker-*@*.service
 """
 
 RETURN = r"""
@@ -98,6 +113,11 @@ disabled:
   type: list
   elements: str
   returned: always
+pruned:
+  description: Units that were not declared and are stopped and disabled now, and templates whose file was removed.
+  type: list
+  elements: str
+  returned: always
 reloaded:
   description: Whether systemd's configuration was reloaded.
   type: bool
@@ -108,10 +128,12 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
+    OWN_FILES,
     PROPERTIES,
     Seen,
     Steps,
@@ -122,6 +144,9 @@ from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     parse,
     patience,
     plan,
+    refusal,
+    stray_templates,
+    strays,
 )
 
 SETTLE = 1.0
@@ -168,6 +193,13 @@ class Systemd:
         if done.returncode:
             self.fail(f"units: systemctl show failed: {done.stderr.strip()}")
         return parse(done.stdout, names)
+
+    def loaded(self, pattern: str) -> list[str]:
+        """Return the names of the units in systemd's memory that match a pattern."""
+        done = self.run("show", "--property", "Id", "--", pattern)
+        if done.returncode:
+            self.fail(f"units: systemctl show failed: {done.stderr.strip()}")
+        return [line.removeprefix("Id=") for line in done.stdout.split()]
 
     def journal(self, name: str, since: float) -> str:
         """Return what a unit logged since a moment."""
@@ -240,6 +272,21 @@ def report(systemd: Systemd, seen: dict[str, Seen], since: float) -> None:
     systemd.fail("\n".join(stories), failed_units=sorted(down))
 
 
+def prune(systemd: Systemd, pattern: str, declared: Sequence[str]) -> tuple[Steps, list[str]]:
+    """End what matches the pattern and is not declared; return the steps and the files of templates that it took."""
+    names = strays(pattern, systemd.loaded(pattern), declared, OWN_FILES)
+    steps = plan([Wanted(name, "absent") for name in names], systemd.show(names), ())
+    steps = replace(steps, reset=(*steps.stop, *steps.reset))  # what had to be killed would stay as failed
+    files = stray_templates(pattern, declared, OWN_FILES)
+    if not systemd.module.check_mode:
+        converge(systemd, steps, None)
+        for path in files:
+            os.unlink(path)
+        if files:
+            systemd.must("daemon-reload")
+    return steps, files
+
+
 UNIT: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "watch": {"type": "list", "elements": "path", "default": []},
@@ -262,6 +309,7 @@ def main() -> None:
             "units": {"type": "list", "elements": "dict", "required": True, "options": UNIT},
             "changed_paths": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int"},
+            "prune": {"type": "str"},
         },
         supports_check_mode=True,
     )
@@ -273,6 +321,9 @@ def main() -> None:
             systemd.fail(f"units: {unit.name} is listed twice.")
         if unit.masked and unit.state == "started":
             systemd.fail(f"units: {unit.name} can not be both masked and started.")
+    pattern = module.params["prune"]
+    if pattern is not None and (sentence := refusal(pattern)):
+        systemd.fail(sentence)
     seen = systemd.show(names)
     unknown = any(unit.state == "started" and not seen[unit.name].known for unit in units)
     reload = any(out_of_date(name, found) for name, found in seen.items()) or (unknown and not module.check_mode)
@@ -287,17 +338,25 @@ def main() -> None:
         systemd.fail(sentence)
     if steps and not module.check_mode:
         converge(systemd, steps, module.params["timeout"])
+    surplus, files = prune(systemd, pattern, names) if pattern else (Steps(), [])
     result: dict[str, Any] = {
-        "changed": bool(steps) or reload,
-        "reloaded": reload,
+        "changed": bool(steps or surplus or files) or reload,
+        "reloaded": reload or bool(files),
         "started": list(steps.start),
         "restarted": list(steps.restart),
         "stopped": list(steps.stop),
         "enabled": list(steps.enable),
         "disabled": list(steps.disable),
+        "pruned": [*sorted({*surplus.stop, *surplus.disable, *surplus.reset}), *map(os.path.basename, files)],
     }
     if module._diff:
-        lines = [f"{verb} {name}\n" for verb in Steps.__dataclass_fields__ for name in getattr(steps, verb)]
+        lines = [
+            f"{verb} {name}\n"
+            for part in (steps, surplus)
+            for verb in Steps.__dataclass_fields__
+            for name in getattr(part, verb)
+        ]
+        lines += [f"remove {path}\n" for path in files]
         result["diff"] = {"before": "", "after": "".join(lines), "before_header": "units", "after_header": "units"}
     module.exit_json(**result)
 

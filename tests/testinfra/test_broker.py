@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -53,16 +54,21 @@ def test_no_task_can_go_astray(node: Node, definitions: Any) -> None:
 
 
 def test_queues_are_safe_and_consumed(node: Node, deployment: Deployment, management: Web) -> None:
-    """Quorum queues, running, under the plan's policy, with exactly the planned number of consumers."""
+    """Quorum queues, running, each under its one policy, with exactly the planned number of consumers."""
     broker = node.host.plan["broker"]
-    (policy,) = broker["objects"]["policies"]
-    wanted = expected.consumers(deployment)
+    wanted = {**expected.consumers(deployment), broker["dead_letter_queue"]: 0}
+    policies = {
+        queue: policy
+        for queue in wanted
+        for policy in broker["objects"]["policies"]
+        if re.match(policy["pattern"], queue)
+    }
 
     def faults() -> list[str]:
         queues = {queue["name"]: queue for queue in management.get(f"/api/queues/{quote(broker['vhost'], safe='')}")}
         return [
             f"{name}: {key} is {queues.get(name, {}).get(key)!r}, planned {value!r}"
-            for name in broker["queues"]
+            for name, policy in policies.items()
             for key, value in {
                 "type": "quorum",
                 "state": "running",
@@ -74,6 +80,7 @@ def test_queues_are_safe_and_consumed(node: Node, deployment: Deployment, manage
             if queues.get(name, {}).get(key) != value
         ]
 
+    assert set(policies) == {*broker["queues"], broker["dead_letter_queue"]}
     # The management API counts every five seconds.
     poll(lambda: not faults(), 12, pause=1)
     assert not (found := faults()), "; ".join(found)

@@ -15,11 +15,11 @@ from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
 )
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
-from ansible_collections.celeryops.stack.plugins.module_utils.units import each_file, unit_lines, watching
+from ansible_collections.celeryops.stack.plugins.module_utils.units import as_texts, each_file, unit_lines, watching
 
 
 def plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, Any]:
-    """The plan of one host; see roles/plan."""
+    """The plan of one host; see roles/celery."""
     try:
         return make_plan(values, host)
     except PlanError as error:
@@ -54,6 +54,7 @@ class FilterModule:
             "each_file": each_file,
             "watching": watching,
             "unit_lines": unit_lines,
+            "as_texts": as_texts,
             "broker_url": broker_url,
             "with_secrets": with_secrets,
             "backend_url": backend_url,

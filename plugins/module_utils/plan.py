@@ -75,9 +75,26 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 POOLS = ("prefork", "threads")
 #: Seconds a task may take where nothing is said; its soft limit is four fifths of the hard one.
 TIME_LIMIT = 300
+DERIVED = "remove it: the plan derives it, and no task gets lost because of it"
 #: Settings that the plan derives or that would break its promise; ``celery_settings`` may not set them.
 RESERVED_SETTINGS: dict[str, str] = {
     "broker_url": "write celery_broker",
+    "broker_read_url": "write celery_broker",
+    "broker_write_url": "write celery_broker",
+    "broker_transport_options": DERIVED,
+    "broker_connection_max_retries": DERIVED,
+    "broker_connection_retry_on_startup": DERIVED,
+    "broker_native_delayed_delivery_queue_type": DERIVED,
+    "task_acks_late": DERIVED,
+    "task_acks_on_failure": DERIVED,
+    "task_acks_on_timeout": DERIVED,
+    "task_reject_on_worker_lost": DERIVED,
+    "task_create_missing_queues": DERIVED,
+    "task_default_exchange": DERIVED,
+    "task_default_exchange_type": DERIVED,
+    "task_default_routing_key": DERIVED,
+    "task_publish_retry": DERIVED,
+    "worker_cancel_long_running_tasks_on_connection_loss": DERIVED,
     "result_backend": "write celery_result_backend",
     "task_queues": "write celery_workers",
     "task_routes": "write celery_routes",
@@ -88,6 +105,21 @@ RESERVED_SETTINGS: dict[str, str] = {
     "accept_content": "remove it: only json is accepted",
     "result_accept_content": "remove it: only json is accepted",
 }
+
+
+#: Settings that the plan derives and that ``celery_settings`` may change all the same.
+TUNABLE = (
+    "broker_connection_timeout",
+    "broker_heartbeat",
+    "task_publish_retry_policy",
+    "result_expires",
+    "result_extended",
+    "redis_socket_timeout",
+    "redis_socket_connect_timeout",
+    "redis_socket_keepalive",
+    "redis_retry_on_timeout",
+    "redis_backend_health_check_interval",
+)
 
 
 class PlanError(ValueError):
@@ -121,7 +153,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     """Derive the plan of one host.
 
     Args:
-        values: the ``celery_*`` variables (see roles/plan/defaults/main.yml for each one's meaning and unit).
+        values: the ``celery_*`` variables (see roles/celery/defaults/main.yml for each one's meaning and unit).
         host: inventory name of the host whose units are wanted.
 
     Raises:
@@ -416,6 +448,8 @@ def _extra_settings(given: Any, problems: list[str]) -> dict[str, Any]:
     for key in given or {}:
         if key in RESERVED_SETTINGS:
             problems.append(f"celery_settings.{key} may not be set here; {RESERVED_SETTINGS[key]}")
+        elif not isinstance(key, str) or not re.match(r"^[a-z][a-z0-9_]*$", key):
+            problems.append(f"celery_settings has {str(key)!r}; write Celery's names in lower case, such as timezone")
     return dict(given or {})
 
 
@@ -458,6 +492,12 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
     if kind in ("rabbitmq", "redis"):
         if not topology["broker"]:
             problems.append("the inventory group 'broker' is empty; put the host that is to run the broker into it")
+        if len(topology["broker"]) > 1:
+            names = ", ".join(_names(topology["broker"]))
+            problems.append(
+                f"the inventory group 'broker' holds {len(topology['broker'])} hosts ({names}), and clusters are not "
+                "there yet: they would be as many brokers that know nothing of each other's tasks; leave one host in it"
+            )
         addresses = [_address(entry, host) for entry in topology["broker"]]
         if kind == "rabbitmq":
             port = 5672
@@ -528,17 +568,21 @@ def _redis_users(
     return users
 
 
-def _consumer_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
-    """Milliseconds a delivery may stay unacknowledged: its wait behind the prefetched ones, then its own run.
-
-    In whole hours above the floor, because the broker restarts when it changes.
-    """
+def _longest_hold(workers: Mapping[str, Mapping[str, Any]]) -> int:
+    """Seconds from a message's delivery to its acknowledgement: the wait behind the prefetched ones, and its run."""
     longest: int = max(
         (spec["time_limit"] or spec["timeout_stop"]) * (spec["prefetch_multiplier"] + 1) for spec in workers.values()
     )
-    if longest + 60 <= CONSUMER_TIMEOUT_FLOOR:
-        return 1000 * CONSUMER_TIMEOUT_FLOOR
-    return 1000 * 3600 * math.ceil((longest + 60) / 3600)
+    return longest + 60
+
+
+def _consumer_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
+    """Milliseconds a delivery may stay unacknowledged; above the floor in whole hours.
+
+    The broker restarts when it changes, which a limit that grows by a second is not worth.
+    """
+    hold = _longest_hold(workers)
+    return 1000 * (CONSUMER_TIMEOUT_FLOOR if hold <= CONSUMER_TIMEOUT_FLOOR else 3600 * math.ceil(hold / 3600))
 
 
 def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
@@ -615,7 +659,17 @@ def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
         "priority": 1,
         "definition": {"delivery-limit": DEAD_DELIVERY_LIMIT},
     }
-    return {"exchanges": exchanges, "queues": declared, "bindings": bindings, "policies": [policy, keep]}
+    # A message that no binding takes, such as one with a routing key of its own, is confirmed and would vanish.
+    unroutable = {
+        "vhost": vhost,
+        "name": "celery-unroutable",
+        "pattern": f"^{re.escape(EXCHANGE)}$",
+        "apply-to": "exchanges",
+        "priority": 1,
+        "definition": {"alternate-exchange": DEAD_LETTER},
+    }
+    policies = [policy, keep, unroutable]
+    return {"exchanges": exchanges, "queues": declared, "bindings": bindings, "policies": policies}
 
 
 def _permissions(queues: list[str]) -> dict[str, dict[str, str]]:
@@ -679,10 +733,9 @@ def _settings(
             "broker_native_delayed_delivery_queue_type": "quorum",
         }
     else:
-        longest = max(spec["time_limit"] or spec["timeout_stop"] for spec in workers.values())
         settings["broker_transport_options"] = {
             # A message that is not acknowledged within this time is handed out again.
-            "visibility_timeout": max(3600, 2 * longest + 60),
+            "visibility_timeout": max(3600, _longest_hold(workers)),
             "socket_timeout": 15,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

@@ -244,6 +244,15 @@ def strays(pattern: str, loaded: Collection[str], declared: Collection[str], fol
     return sorted(found - set(declared))
 
 
+def holds(name: str, text: str, folder: str = OWN_FILES) -> bool:
+    """Say whether the file that a unit comes from holds the text; a unit without a file is nobody's."""
+    try:
+        with open(os.path.join(folder, template(name)), encoding="utf-8", errors="replace") as file:
+            return text in file.read()
+    except OSError:
+        return True
+
+
 def stray_templates(pattern: str, declared: Collection[str], folder: str = OWN_FILES) -> list[str]:
     """Find the files of templates that match the pattern's, and that no declared unit is an instance of."""
     kept = {template(name) for name in declared}

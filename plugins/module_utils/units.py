@@ -20,6 +20,11 @@ def watching(units: Iterable[Mapping[str, Any]], common: list[str]) -> list[dict
     return [{"name": unit["name"], "watch": [f"/etc/systemd/system/{unit['template']}", *common]} for unit in units]
 
 
+def as_texts(environment: Mapping[str, Any]) -> dict[str, str]:
+    """An environment as processes take it."""
+    return {name: str(value) for name, value in environment.items()}
+
+
 def unit_lines(options: Mapping[str, Any]) -> str:
     """systemd's ``Key=value`` lines: a list becomes several lines, a boolean yes or no."""
 

@@ -62,6 +62,10 @@ options:
         is an instance of theirs. Their drop-ins stay.
       - A pattern that also matches units of the system itself, such as V(*.service), is refused.
     type: str
+  prune_marker:
+    description: Text that the file of a unit must hold for O(prune) to touch it, so that others' units are left alone.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says what it would do; a unit whose file does not exist yet would be started.
@@ -85,6 +89,7 @@ EXAMPLES = r"""
     units:
       - name: celery-worker-critical@1.service
     prune: celery-worker-*@*.service
+    prune_marker: CELERYOPS_SETTINGS=/etc/celery/settings.json
 """
 
 RETURN = r"""
@@ -139,6 +144,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     Steps,
     Wanted,
     full_name,
+    holds,
     is_stale,
     out_of_date,
     parse,
@@ -272,12 +278,14 @@ def report(systemd: Systemd, seen: dict[str, Seen], since: float) -> None:
     systemd.fail("\n".join(stories), failed_units=sorted(down))
 
 
-def prune(systemd: Systemd, pattern: str, declared: Sequence[str]) -> tuple[Steps, list[str]]:
+def prune(systemd: Systemd, pattern: str, marker: str, declared: Sequence[str]) -> tuple[Steps, list[str]]:
     """End what matches the pattern and is not declared; return the steps and the files of templates that it took."""
-    names = strays(pattern, systemd.loaded(pattern), declared, OWN_FILES)
+    found = strays(pattern, systemd.loaded(pattern), declared, OWN_FILES)
+    names = [name for name in found if holds(name, marker, OWN_FILES)]
     steps = plan([Wanted(name, "absent") for name in names], systemd.show(names), ())
     steps = replace(steps, reset=(*steps.stop, *steps.reset))  # what had to be killed would stay as failed
-    files = stray_templates(pattern, declared, OWN_FILES)
+    templates = stray_templates(pattern, declared, OWN_FILES)
+    files = [path for path in templates if holds(os.path.basename(path), marker, OWN_FILES)]
     if not systemd.module.check_mode:
         converge(systemd, steps, None)
         for path in files:
@@ -310,6 +318,7 @@ def main() -> None:
             "changed_paths": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int"},
             "prune": {"type": "str"},
+            "prune_marker": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -338,7 +347,7 @@ def main() -> None:
         systemd.fail(sentence)
     if steps and not module.check_mode:
         converge(systemd, steps, module.params["timeout"])
-    surplus, files = prune(systemd, pattern, names) if pattern else (Steps(), [])
+    surplus, files = prune(systemd, pattern, module.params["prune_marker"], names) if pattern else (Steps(), [])
     result: dict[str, Any] = {
         "changed": bool(steps or surplus or files) or reload,
         "reloaded": reload or bool(files),

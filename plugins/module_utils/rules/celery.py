@@ -3,20 +3,81 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
 
+NOTHING = "nothing: running tasks would be lost or killed"
+#: systemd settings that the units write themselves, and where to write them instead.
+OWNED = {
+    "CPUWeight": "cpu_weight in celery_workers",
+    "Environment": "celery_environment",
+    "ExecStart": "celery_workers",
+    "FinalKillSignal": NOTHING,
+    "KillMode": NOTHING,
+    "KillSignal": NOTHING,
+    "LimitNOFILE": "nofile in celery_workers",
+    "LoadCredential": "celery_secret_environment",
+    "MemoryMax": "memory_max in celery_workers",
+    "NotifyAccess": "nothing: a worker reports by itself when it consumes",
+    "Restart": "nothing: a unit that ends is started again",
+    "RestartSec": "nothing: a unit that ends is started again",
+    "RuntimeMaxSec": NOTHING,
+    "SendSIGKILL": NOTHING,
+    "StateDirectory": "celery_state_directory",
+    "TasksMax": "tasks_max in celery_workers",
+    "TimeoutSec": "stop_timeout in celery_workers",
+    "TimeoutStartSec": "nothing: a worker that waits for its broker asks for more time by itself",
+    "TimeoutStopFailureMode": NOTHING,
+    "TimeoutStopSec": "stop_timeout in celery_workers",
+    "Type": "nothing: a worker reports by itself when it consumes",
+    "User": "celery_user",
+    "WatchdogSec": "watchdog in celery_workers",
+    "WorkingDirectory": "celery_app_dir",
+}
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
 
 def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The plan of the host that the values are of; or an empty one, and one sentence for each fault."""
+    found = _options(values.get("celery_service_options"))
+    for variable in ("celery_environment", "celery_secret_environment"):
+        found += _environment(variable, values.get(variable))
     try:
-        return make_plan(values, str(values.get("inventory_hostname", "localhost"))), []
+        return make_plan(values, str(values.get("inventory_hostname", "localhost"))), found
     except PlanError as error:
-        return {}, error.problems
+        return {}, [*error.problems, *found]
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the ``celery_*`` variables."""
     return plan_or_problems(values)[1]
+
+
+def _options(options: Any) -> list[str]:
+    if not options:
+        return []
+    if not isinstance(options, Mapping):
+        return ["celery_service_options is not a mapping; write systemd's names, like {PrivateTmp: false}"]
+    return [
+        f"celery_service_options.{name} would overrule the plan; write {OWNED[name]}"
+        for name in options
+        if name in OWNED
+    ]
+
+
+def _environment(variable: str, given: Any) -> list[str]:
+    """Every process of the application would refuse to start with a value that is no text. Values are not repeated."""
+    if not given:
+        return []
+    if not isinstance(given, Mapping):
+        return [f"{variable} is not a mapping; write names and texts, like {{LANG: C.UTF-8}}"]
+    found = []
+    for name, value in given.items():
+        if not isinstance(name, str) or not _VARIABLE.match(name):
+            found.append(f"{variable} has the name {str(name)!r}; write letters, digits and '_' only")
+        elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            found.append(f"{variable}.{name} is a {type(value).__name__}; write a text in quotes, such as '1'")
+    return found

@@ -25,7 +25,7 @@ ALLOW = "rabbitmq_allow_public"
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each thing that is wrong."""
     public = values.get(ALLOW, False)
-    found = _nodes(values.get("nodes") or [])
+    found = []
     for variable in ("rabbitmq_address", "rabbitmq_management_address", "rabbitmq_prometheus_address"):
         found += check.address(variable, values.get(variable), public, ALLOW)
     for variable in ("rabbitmq_port", "rabbitmq_management_port", "rabbitmq_prometheus_port"):
@@ -45,16 +45,6 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found += _objects(values.get("rabbitmq_objects"), values.get("rabbitmq_vhost"))
     found += _settings(values.get("rabbitmq_settings"))
     return found
-
-
-def _nodes(names: list[str]) -> list[str]:
-    """Nodes that are not one cluster would each keep a share of the tasks for themselves."""
-    if len(names) < 2:
-        return []
-    return [
-        f"the inventory group 'broker' holds {len(names)} hosts ({', '.join(names)}), and clusters are not there yet: "
-        "they would be as many brokers that know nothing of each other's tasks; leave one host in it"
-    ]
 
 
 def _distinct_ports(values: Mapping[str, Any]) -> list[str]:

@@ -8,19 +8,6 @@ from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery import plan_or_problems
 
-#: systemd settings that the plan owns, and where to write them instead.
-OWNED = {
-    "ExecStart": "celery_workers",
-    "KillMode": "nothing: any other mode would lose running tasks",
-    "KillSignal": "nothing: any other signal would lose running tasks",
-    "TimeoutStopSec": "stop_timeout in celery_workers",
-    "MemoryMax": "memory_max in celery_workers",
-    "TasksMax": "tasks_max in celery_workers",
-    "LimitNOFILE": "nofile in celery_workers",
-    "WatchdogSec": "watchdog in celery_workers",
-    "Type": "nothing: a worker reports by itself when it consumes",
-}
-
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the variables of the role."""
@@ -32,12 +19,4 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             "celery_result_password is not set; write the result backend's password into a vault, "
             "or 'celery_result_backend: none'"
         )
-    options = values.get("worker_service_options") or {}
-    if not isinstance(options, Mapping):
-        return [*found, "worker_service_options is not a mapping; write systemd's names, like {PrivateTmp: false}"]
-    found += [
-        f"worker_service_options.{name} would overrule the plan; write {OWNED[name]}"
-        for name in options
-        if name in OWNED
-    ]
     return found

@@ -69,7 +69,7 @@ def worker_properties(host: Host, unit: Mapping[str, Any]) -> dict[str, Any]:
         "CPUWeight": unit["cpu_weight"],
         "MemoryMax": unit["memory_max"] or "infinity",
     }
-    for name, value in {**host["celery_sandbox"], **host.variables.get("worker_service_options", {})}.items():
+    for name, value in host["celery_process_sandbox"].items():
         if name not in SHOWN_OTHERWISE and not isinstance(value, (list, tuple)):
             options[name] = value
     return options

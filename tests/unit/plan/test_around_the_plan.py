@@ -10,7 +10,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.plan import make_p
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import app, beat, celery, worker
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, table
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
-from ansible_collections.celeryops.stack.plugins.module_utils.units import each_file, unit_lines, watching
+from ansible_collections.celeryops.stack.plugins.module_utils.units import as_texts, each_file, unit_lines, watching
 
 WORKERS = {"default": {"concurrency": 2, "memory_max": "1G"}}
 
@@ -108,15 +108,37 @@ WORKER = {"declaration": DECLARED, "celery_broker_password": "x", "celery_result
         ({"declaration": {**DECLARED, "celery_app": ""}}, "celery_app is not set"),
         ({"celery_broker_password": ""}, "celery_broker_password is not set"),
         ({"celery_result_password": ""}, "celery_result_password is not set"),
-        ({"worker_service_options": {"KillMode": "control-group"}}, "would overrule the plan; write nothing"),
-        ({"worker_service_options": {"MemoryMax": "1G"}}, "write memory_max in celery_workers"),
-        ({"worker_service_options": ["x"]}, "worker_service_options is not a mapping"),
     ],
 )
 def test_worker_refuses(changes: dict[str, Any], sentence: str) -> None:
     assert worker.problems(WORKER) == []
     (problem,) = worker.problems({**WORKER, **changes})
     assert sentence in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"celery_service_options": {"KillMode": "control-group"}}, "would overrule the plan; write nothing"),
+        ({"celery_service_options": {"TimeoutSec": 5}}, "would overrule the plan; write stop_timeout"),
+        ({"celery_service_options": {"MemoryMax": "1G"}}, "write memory_max in celery_workers"),
+        ({"celery_service_options": ["x"]}, "celery_service_options is not a mapping"),
+        ({"celery_environment": {"DEBUG": False}}, "celery_environment.DEBUG is a bool; write a text in quotes"),
+        ({"celery_environment": {"A B": "x"}}, "celery_environment has the name 'A B'"),
+        ({"celery_environment": ["x"]}, "celery_environment is not a mapping"),
+        ({"celery_secret_environment": {"KEY": ["s3cret-pw"]}}, "celery_secret_environment.KEY is a list"),
+    ],
+)
+def test_processes_that_could_not_run_are_refused(changes: dict[str, Any], sentence: str) -> None:
+    problems = celery.problems({**DECLARED, **changes})
+    assert len(problems) == 1
+    assert sentence in problems[0]
+    assert "s3cret-pw" not in problems[0]
+
+
+def test_an_environment_of_texts_and_numbers() -> None:
+    assert celery.problems({**DECLARED, "celery_environment": {"PORT": 8080, "LANG": "C"}}) == []
+    assert as_texts({"PORT": 8080, "LANG": "C"}) == {"PORT": "8080", "LANG": "C"}
 
 
 def test_no_result_backend_needs_no_password() -> None:

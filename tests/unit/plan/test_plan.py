@@ -132,13 +132,15 @@ def test_the_ladder_of_delays_is_kombus_own() -> None:
 
 
 def test_what_cannot_be_delivered_or_kills_its_worker_ends_in_the_dead_letter_queue() -> None:
-    policy, keep = plan_of()["broker"]["objects"]["policies"]
+    policy, keep, unroutable = plan_of()["broker"]["objects"]["policies"]
     assert policy["definition"]["dead-letter-exchange"] == "celery.dead"
     assert policy["definition"]["dead-letter-strategy"] == "at-least-once"
     assert policy["definition"]["delivery-limit"] > 0
     assert all(re.match(policy["pattern"], queue) for queue in ("critical", "default", "bulk"))
     assert not re.match(policy["pattern"], "celery.dead")
     assert re.match(keep["pattern"], "celery.dead")
+    assert re.match(unroutable["pattern"], "celery.tasks")
+    assert unroutable["definition"] == {"alternate-exchange": "celery.dead"}
     assert keep["definition"]["delivery-limit"] > 100_000, "a look at a dead message counts as a delivery"
 
 
@@ -167,9 +169,16 @@ def test_settings_lose_no_task() -> None:
     assert settings["accept_content"] == ["json"]
 
 
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+def test_every_derived_setting_is_either_reserved_or_meant_to_be_tuned(broker: str) -> None:
+    derived = set(plan_of(celery_broker=broker, celery_routes={"a": "default"})["settings"])
+    assert derived <= set(planning.RESERVED_SETTINGS) | set(planning.TUNABLE)
+    assert not set(planning.RESERVED_SETTINGS) & set(planning.TUNABLE)
+
+
 def test_redis_as_broker_waits_longer_than_any_task_and_knows_no_quorum() -> None:
     plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200}})
-    assert plan["settings"]["broker_transport_options"]["visibility_timeout"] > 7200
+    assert plan["settings"]["broker_transport_options"]["visibility_timeout"] > 2 * 7200
     assert "quorum" not in json.dumps(plan)
 
 
@@ -263,6 +272,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_routes": ["shop"]}, "celery_routes is not a mapping"),
     ({"celery_settings": {"task_always_eager": True}}, "celery_settings.task_always_eager may not be set"),
     ({"celery_settings": {"accept_content": ["pickle"]}}, "celery_settings.accept_content may not be set"),
+    ({"celery_settings": {"task_acks_late": False}}, "celery_settings.task_acks_late may not be set"),
+    (
+        {"celery_settings": {"broker_read_url": "amqp://u:s3cret-pw@h//"}},
+        "celery_settings.broker_read_url may not be set",
+    ),
+    ({"celery_settings": {"CELERY_TIMEZONE": "UTC"}}, "write Celery's names in lower case"),
     ({"celery_broker": "sqla+postgresql://u@h/d"}, "celery_broker uses 'sqla+postgresql', a database"),
     ({"celery_broker": "django://"}, "celery_broker uses 'django', a database"),
     ({"celery_broker": "memory://"}, "celery_broker uses 'memory', which is for tests"),
@@ -276,6 +291,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_broker": "redis", "celery_result_user": "celery"}, "give them different names"),
     ({"celery_topology": {"worker": hosts("here"), "backend": hosts("here")}}, "the inventory group 'broker' is empty"),
     ({"celery_topology": {"worker": hosts("here"), "broker": hosts("here")}}, "the inventory group 'backend' is empty"),
+    (
+        {"celery_topology": dict.fromkeys(("worker", "backend"), hosts("here")) | {"broker": hosts("a", "b", "c")}},
+        "the inventory group 'broker' holds 3 hosts (a, b, c)",
+    ),
     (
         {"celery_topology": dict.fromkeys(("worker", "broker", "backend"), hosts("here")) | {"beat": hosts("a", "b")}},
         "the inventory group 'beat' holds 2 hosts (a, b)",

@@ -195,6 +195,22 @@ def test_a_child_that_starts_anew_gets_them_too() -> None:
     assert child.conf.broker_url == BROKER
 
 
+@pytest.mark.parametrize(
+    "routes",
+    [
+        {"shop.report": {"queue": "bulk", "routing_key": "report.import", "exchange": "reports"}},
+        ([("shop.report", {"queue": "bulk", "routing_key": "report.import"})],),
+        [{"shop.*": {"queue": "bulk", "routing_key": "report.import"}}],
+    ],
+)
+def test_a_route_to_a_queue_goes_by_the_queues_own_exchange_and_key(hosted: Path, routes: Any) -> None:
+    hosted.write_text(json.dumps({"settings": {**PLAN, "task_create_missing_queues": True}}))
+    app = Celery("x", task_routes=routes)
+    route = app.amqp.router.route({}, "shop.report")
+    assert route["queue"].name == "bulk"
+    assert not {"routing_key", "exchange"} & set(route), "nothing is bound to such a key"
+
+
 def test_the_plans_routes_come_first_and_the_apps_own_after(hosted: Path) -> None:
     routes = {"task_routes": {"shop.charge": {"queue": "critical"}}}
     hosted.write_text(json.dumps({"settings": {**PLAN, "task_create_missing_queues": True, **routes}}))

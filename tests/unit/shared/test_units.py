@@ -286,6 +286,15 @@ def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: P
     assert host.calls == []
 
 
+def test_prunes_only_what_holds_the_marker(host: Host, folder: Path) -> None:
+    (folder / "w-b@.service").write_text("Environment=OURS=1\n")
+    (folder / "w-c@.service").write_text("Environment=THEIRS=1\n")
+    host.set({"w-a@1.service": RUNNING, "w-b@1.service": RUNNING, "w-c@1.service": RUNNING})
+    result = host({"name": "w-a@1"}, prune=OURS, prune_marker="OURS=1")
+    assert result["pruned"] == ["w-b@1.service", "w-b@.service"]
+    assert [path.name for path in folder.glob("*@.service")] == ["w-c@.service"]
+
+
 def test_prunes_what_would_start_with_the_host(host: Host, folder: Path) -> None:
     host.set({"w-a@1.service": RUNNING, "w-a@2.service": {"UnitFileState": "enabled", "asleep": "yes"}})
     for name in ("w-a@1.service", "w-a@2.service"):

@@ -4,7 +4,7 @@
 The settings are one more mapping in front of the app's own ones, so they win however and whenever the app sets
 its own: constructor, ``config_from_object`` (lazy, forced, with a namespace, with old setting names),
 ``conf.update`` before or after the configuration is read. Only ``task_routes`` is merged: the plan's routes are
-asked first, then those that the app had when its configuration was read.
+asked first, then those that the app had when its configuration was read, each by its queue alone.
 """
 
 import os
@@ -21,6 +21,8 @@ _QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_argume
 #: kombu ships its types without having any here.
 _kombu: Any = entity
 _UID = "celeryops_runtime.settings"
+#: What a route says of the way to a queue, besides the queue's name.
+DELIVERY = ("exchange", "exchange_type", "routing_key")
 
 
 class Shared(dict[str, Any]):
@@ -62,11 +64,24 @@ def read(environ: Mapping[str, str], settings_file: str | os.PathLike[str] | Non
     return shared
 
 
-def _merged_routes(ours: Any, theirs: Any) -> list[Any]:
-    routes = [ours]
-    if theirs:
-        routes += theirs if isinstance(theirs, (list, tuple)) else [theirs]
-    return routes
+def _by_queue(route: Any) -> Any:
+    """A route that names its queue goes by that queue's own exchange and key.
+
+    With a key of its own it would reach the planned exchange, where nothing is bound to that key.
+    """
+    if isinstance(route, Mapping) and "queue" in route:
+        return {name: value for name, value in route.items() if name not in DELIVERY}
+    return route
+
+
+def _routes(given: Any) -> list[Any]:
+    """The app's routers: Celery takes a map, a function, or a list of maps, functions and lists of pairs."""
+    routers: list[Any] = []
+    for router in given if isinstance(given, (list, tuple)) else [given]:
+        pairs = router.items() if isinstance(router, Mapping) else router
+        listed = isinstance(router, (Mapping, list, tuple))
+        routers.append([(pattern, _by_queue(route)) for pattern, route in pairs] if listed else router)
+    return routers
 
 
 def _lay_over(conf: Any, shared: Shared) -> None:
@@ -74,8 +89,9 @@ def _lay_over(conf: Any, shared: Shared) -> None:
     if any(isinstance(layer, Shared) for layer in conf.maps):
         return
     layer = Shared(shared)
-    if routes := layer.pop("task_routes", None):
-        layer["task_routes"] = _merged_routes(routes, conf.get("task_routes"))
+    ours, theirs = layer.pop("task_routes", None), conf.get("task_routes")
+    if ours or theirs:
+        layer["task_routes"] = ([ours] if ours else []) + (_routes(theirs) if theirs else [])
     conf.maps.insert(0, layer)
 
 

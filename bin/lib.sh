@@ -72,11 +72,26 @@ engine_answers() {
   export DOCKER="${docker[*]}"
 }
 
+# A zombie keeps its name, but has no command line.
+is_running() {
+  local name command
+  read -r name 2>/dev/null <"/proc/$1/comm" && [ "$name" = "$2" ] || return
+  read -r -d '' command 2>/dev/null <"/proc/$1/cmdline" && [ -n "$command" ]
+}
+
+engine_runs() {
+  local process
+  for process in /proc/[0-9]*; do
+    if is_running "${process#/proc/}" dockerd; then return; fi
+  done
+  return 1
+}
+
 ensure_engine() {
   engine_answers && return
-  command -v dockerd >/dev/null || apt_install docker.io iptables
+  command -v dockerd >/dev/null || apt_install docker.io iptables apparmor # to build where the kernel has AppArmor on
   command -v docker >/dev/null || apt_install docker-cli # its own package since Debian 13
-  if grep -qsx dockerd /proc/[0-9]*/comm; then
+  if engine_runs; then
     say "waiting for the Docker engine that is running"
   elif [ -d /run/systemd/system ]; then
     say "starting the Docker engine: systemctl start docker"
@@ -93,17 +108,15 @@ ensure_engine() {
 
 # Without systemd the engine is a child of nobody; stop_engine ends it.
 start_engine() {
-  local pidfile
   say "starting a Docker engine of our own, as there is no systemd here (log: .cache/dockerd.log)"
-  for pidfile in /run/docker.pid /run/docker/containerd/containerd.pid; do # left by an engine that was killed
-    as_root rm -f "$pidfile"
-  done
+  remove_stale /run/docker.pid dockerd
+  remove_stale /run/docker/containerd/containerd.pid containerd
   if [ ! -e /sys/fs/cgroup/cgroup.controllers ] && ! mountpoint -q /sys/fs/cgroup/systemd; then
     say "mounting /sys/fs/cgroup/systemd, which systemd in a container needs on a host with cgroup v1"
     as_root mkdir -p /sys/fs/cgroup/systemd
     as_root mount -t cgroup -o none,name=systemd systemd /sys/fs/cgroup/systemd
   fi
-  as_root setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null &
+  (as_root setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null &) # in a subshell: no job that the caller waits for
   for _ in $(seq 120); do
     if [ -s /run/docker.pid ]; then break; fi
     sleep 0.5
@@ -111,15 +124,30 @@ start_engine() {
   cp /run/docker.pid "$cache/dockerd.pid" || die "the Docker engine did not start: see $cache/dockerd.log"
 }
 
-# Ends the engine that start_engine started; any other is left alone.
+# remove_stale PIDFILE NAME: left by an engine that was killed, it keeps the next one from starting
+remove_stale() {
+  local pid
+  pid=$(as_root cat "$1" 2>/dev/null) || return 0
+  is_running "$pid" "$2" || as_root rm -f "$1"
+}
+
+# Ends the engine that start_engine started, unless machines of another run need it; any other is left alone.
 stop_engine() {
   local pid
   [ -e "$cache/dockerd.pid" ] || return 0
   pid=$(cat "$cache/dockerd.pid")
-  if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && [ "$(cat /run/docker.pid 2>/dev/null)" = "$pid" ]; then
+  if is_running "$pid" dockerd && [ "$(cat /run/docker.pid 2>/dev/null)" = "$pid" ]; then
+    if [ -n "$("${docker[@]}" ps --all --quiet --filter label=celeryops.scenario)" ]; then
+      say "the Docker engine that was started here stays: there are machines of another run"
+      return
+    fi
     say "stopping the Docker engine that was started here"
     as_root kill "$pid"
-    while [ -e "/proc/$pid" ]; do sleep 0.2; done
+    for _ in $(seq 300); do
+      is_running "$pid" dockerd || break
+      sleep 0.2
+    done
+    if is_running "$pid" dockerd; then die "the Docker engine, process $pid, does not end: see $cache/dockerd.log"; fi
   fi
   rm -f "$cache/dockerd.pid" "$cache/dockerd.log"
 }

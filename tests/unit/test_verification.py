@@ -21,7 +21,13 @@ LISTEN 0 128 *:8099 *:* users:(("python3",pid=9,fd=3))
 def host(*groups: str, **variables: Any) -> Host:
     declared = {"celery_app": facts.SHOP, "celery_workers": {"bulk": {"instances": 2}, "fast": {"queues": ["bulk"]}}}
     plan = make_plan(declared, "here")
-    given = {"celery_plan": plan, "celery_user": "celery", "celery_sandbox": {}, "celery_sentry_dsn": "", **variables}
+    given = {
+        "celery_plan": plan,
+        "celery_user": "celery",
+        "celery_process_sandbox": {},
+        "celery_sentry_dsn": "",
+        **variables,
+    }
     return Host("here", frozenset(groups), {}, given)
 
 
@@ -104,7 +110,7 @@ def test_services_and_consumers() -> None:
 
 def test_properties_that_agree_and_that_do_not() -> None:
     unit = host("worker").plan["units"][0]
-    wanted = expected.worker_properties(host("worker", celery_sandbox={"PrivateTmp": True}), unit)
+    wanted = expected.worker_properties(host("worker", celery_process_sandbox={"PrivateTmp": True}), unit)
     assert wanted["MemoryMax"] == "infinity"
     assert expected.agrees("PrivateTmp", "yes", wanted["PrivateTmp"])
     assert expected.agrees("TimeoutStopUSec", "5min 30s", wanted["TimeoutStopUSec"])

@@ -35,7 +35,7 @@ def declared() -> facts.Host:
     """The host as the playbook declares it."""
     (play,) = yaml.safe_load((PROJECT / "site.yml").read_text(encoding="utf-8"))
     internal = yaml.safe_load((INSTALLED / "roles/celery/vars/main.yml").read_text(encoding="utf-8"))
-    variables = {"celery_sandbox": internal["celery_sandbox"], **play["vars"]}
+    variables = {"celery_process_sandbox": internal["celery_sandbox"], **play["vars"]}
     variables["celery_plan"] = make_plan(variables, "server")
     return facts.Host("server", frozenset(["worker"]), {}, variables)
 

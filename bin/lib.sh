@@ -72,10 +72,10 @@ engine_answers() {
   export DOCKER="${docker[*]}"
 }
 
-# A zombie keeps its name, but has no command line.
+# A zombie keeps its name, but has no command line. (In a trap a bare "return" gives the status from before the trap.)
 is_running() {
   local name command
-  read -r name 2>/dev/null <"/proc/$1/comm" && [ "$name" = "$2" ] || return
+  read -r name 2>/dev/null <"/proc/$1/comm" && [ "$name" = "$2" ] || return 1
   read -r -d '' command 2>/dev/null <"/proc/$1/cmdline" && [ -n "$command" ]
 }
 

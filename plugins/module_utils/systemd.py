@@ -16,7 +16,7 @@ OWN_FILES = "/etc/systemd/system/"
 PROPERTIES = (
     "LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath", "DropInPaths", "NeedDaemonReload", "Type",
     "Result", "StatusText", "ExecMainCode", "ExecMainStatus", "NRestarts", "ActiveEnterTimestampMonotonic",
-    "ExecMainStartTimestampMonotonic", "TimeoutStartUSec", "TimeoutStopUSec",
+    "ExecMainStartTimestampMonotonic", "TimeoutStartUSec", "TimeoutStopUSec", "MainPID",
 )  # fmt: skip
 
 SUFFIXES = ("service", "target", "timer", "socket", "mount", "path", "slice", "scope", "swap", "automount", "device")
@@ -63,6 +63,8 @@ class Wanted:
     enabled: bool = True
     masked: bool = False
     watch: tuple[str, ...] = ()
+    twin: str = ""
+    """A unit that takes its place while it restarts."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,26 @@ def newest(path: str) -> float:
     return latest
 
 
-def is_stale(seen: Seen, watch: Collection[str], changed_paths: Collection[str], clock: float) -> bool:
-    """Whether something that the unit read at its start has changed since; clock is wall time minus monotonic time."""
-    watched = [*watch, *seen.own_files]
-    if any(touches(path, watched) for path in changed_paths):
+def works_in(pid: str, link: str, proc: str = "/proc") -> bool:
+    """Whether a process works in the folder that a link leads to now, or below it."""
+    try:
+        folder = os.readlink(f"{proc}/{pid}/cwd")
+    except OSError:
+        return False
+    return os.path.islink(link) and touches(folder, [os.path.realpath(link)])
+
+
+def is_stale(
+    seen: Seen, watch: Collection[str], changed_paths: Collection[str], clock: float, check_mode: bool = False
+) -> bool:
+    """Whether something that the unit read at its start has changed since; clock is wall time minus monotonic time.
+
+    A link that leads (back) to where the unit works already is no change: so after a release that was taken back, only
+    what had got the new one is restarted. In check mode a changed link still leads to where it did.
+    """
+    everything = [*watch, *seen.own_files]
+    watched = [path for path in everything if not works_in(seen["MainPID"], path)]
+    if any(touches(path, everything if check_mode else watched) for path in changed_paths):
         return True
     return any(newest(path) > seen.started_at + clock for path in watched)
 
@@ -221,11 +239,23 @@ def plan(units: Sequence[Wanted], seen: Mapping[str, Seen], stale: Collection[st
     return Steps(**{name: tuple(names) for name, names in steps.items()})
 
 
-def patience(found: Seen, restart: bool) -> float:
-    """Seconds that a unit may take by its own time-outs."""
-    start = seconds(found["TimeoutStartUSec"])
-    stop = seconds(found["TimeoutStopUSec"]) if restart else 0.0
-    return (600.0 if start is None else start) + (600.0 if stop is None else stop)
+def patience(found: Seen, before: Seen | None) -> float:
+    """Seconds that a start may take by the unit's own time-outs; a restart stops what runs by the time-out from before.
+
+    A unit's file may have been rewritten meanwhile with shorter limits, and what runs keeps those that it started with.
+    """
+
+    def span(seen: Seen, name: str) -> float:
+        found = seconds(seen[name])
+        return 600.0 if found is None else found
+
+    stop = max(span(found, "TimeoutStopUSec"), span(before, "TimeoutStopUSec")) if before else 0.0
+    return span(found, "TimeoutStartUSec") + stop
+
+
+def batches(names: Sequence[str], size: int) -> list[list[str]]:
+    """Cut into parts of this size."""
+    return [list(names[at : at + size]) for at in range(0, len(names), size)]
 
 
 def refusal(pattern: str) -> str | None:

@@ -43,6 +43,22 @@ options:
         description: Whether nobody can start it.
         type: bool
         default: false
+      twin:
+        description:
+          - Another instance of the same template, such as V(celery-worker-critical@1-next.service), that can take its
+            place. Before the unit is restarted its twin is started, and must come up; then the unit is restarted, and
+            then the twin is stopped. So there is never less at work than before, and when what is new does not come
+            up the unit has not been touched.
+        type: str
+      hold:
+        description: Paths; while one of them exists the unit is kept stopped, though it stays enabled.
+        type: list
+        elements: path
+        default: []
+  surge:
+    description: How many units may be restarted at a time with their twins beside them; with V(0) all are, in place.
+    type: int
+    default: 0
   changed_paths:
     description:
       - Paths that this play changed, as M(celeryops.stack.files) returns them; units that watch one are restarted.
@@ -118,6 +134,11 @@ disabled:
   type: list
   elements: str
   returned: always
+held:
+  description: Units that are kept stopped, because of a path in O(units[].hold).
+  type: list
+  elements: str
+  returned: always
 pruned:
   description: Units that were not declared and are stopped and disabled now, and templates whose file was removed.
   type: list
@@ -133,7 +154,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -143,6 +164,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     Seen,
     Steps,
     Wanted,
+    batches,
     full_name,
     holds,
     is_stale,
@@ -159,6 +181,14 @@ SETTLE = 1.0
 """Seconds that a unit which can not report readiness must stay up."""
 
 JOURNAL_LINES = 15
+
+
+class Down(Exception):
+    """Units did not come up; the text tells why."""
+
+    def __init__(self, story: str, units: Sequence[str]) -> None:
+        super().__init__(story)
+        self.units = sorted(units)
 
 
 class Systemd:
@@ -230,7 +260,18 @@ def objection(units: Sequence[Wanted], seen: Mapping[str, Seen], steps: Steps, c
     return None
 
 
-def converge(systemd: Systemd, steps: Steps, timeout: int | None) -> None:
+@dataclass(frozen=True)
+class Restarts:
+    """How units are restarted."""
+
+    before: Mapping[str, Seen]
+    """The units as they were before systemd read their present files."""
+    twins: Mapping[str, str]
+    surge: int = 0
+    timeout: int | None = None
+
+
+def converge(systemd: Systemd, steps: Steps, how: Restarts) -> None:
     """Take the steps, and fail when a unit does not come up."""
     for verb in ("unmask", "stop", "disable", "mask", "enable"):
         names = getattr(steps, verb)
@@ -238,16 +279,46 @@ def converge(systemd: Systemd, steps: Steps, timeout: int | None) -> None:
             systemd.must(verb, "--", *names)
     if steps.reset:
         systemd.run("reset-failed", "--", *steps.reset)
-    begun = [*steps.start, *steps.restart]
+    overlapping = [name for name in steps.restart if how.surge and name in how.twins and how.before[name].running]
+    begin(systemd, {"restart": [name for name in steps.restart if name not in overlapping], "start": steps.start}, how)
+    for batch in batches(overlapping, how.surge or 1):
+        overlap(systemd, batch, how)
+    if overlapping:  # each was told to already; what they have begun they finish
+        systemd.must("stop", "--", *(how.twins[name] for name in overlapping))
+
+
+def begin(systemd: Systemd, verbs: Mapping[str, Sequence[str]], how: Restarts) -> None:
+    """Start or restart units, and fail when one does not come up."""
+    begun = [name for names in verbs.values() for name in names]
     if not begun:
         return
     seen = systemd.show(begun)
     since = time.time()
-    wait = timeout or max(patience(seen[name], name in steps.restart) for name in begun) + 15
-    for verb, chosen in (("restart", steps.restart), ("start", steps.start)):
+    restarted = verbs.get("restart", ())
+    wait = (
+        how.timeout
+        or max(patience(seen[name], how.before.get(name, seen[name]) if name in restarted else None) for name in begun)
+        + 15
+    )
+    for verb, chosen in verbs.items():
         if chosen:
             systemd.run(verb, "--", *chosen, timeout=max(since + wait - time.time(), 1))
     report(systemd, settle(systemd, begun), since)
+
+
+def overlap(systemd: Systemd, names: Sequence[str], how: Restarts) -> None:
+    """Restart units while their twins do the work."""
+    twins = [how.twins[name] for name in names]
+    try:
+        begin(systemd, {"restart": twins}, how)  # not start: one may be left from a run that was interrupted
+    except Down as down:
+        systemd.must("stop", "--", *twins)
+        systemd.run("reset-failed", "--", *twins)
+        raise Down(
+            f"{down}\n{', '.join(names)} {'was' if len(names) == 1 else 'were'} left as before.", names
+        ) from None
+    begin(systemd, {"restart": names}, how)
+    systemd.must("stop", "--no-block", "--", *twins)
 
 
 def settle(systemd: Systemd, names: Sequence[str]) -> dict[str, Seen]:
@@ -262,7 +333,7 @@ def settle(systemd: Systemd, names: Sequence[str]) -> dict[str, Seen]:
 
 
 def report(systemd: Systemd, seen: dict[str, Seen], since: float) -> None:
-    """Fail with a sentence and the journal of every unit that is not up."""
+    """Raise with a sentence and the journal of every unit that is not up."""
     once = {name for name, found in seen.items() if found["Type"] == "oneshot" and found["ActiveState"] == "inactive"}
     down = {
         name: found
@@ -275,7 +346,7 @@ def report(systemd: Systemd, seen: dict[str, Seen], since: float) -> None:
         f"{name} did not come up: {found.why()}. Its last journal lines:\n{systemd.journal(name, since)}"
         for name, found in down.items()
     ]
-    systemd.fail("\n".join(stories), failed_units=sorted(down))
+    raise Down("\n".join(stories), list(down))
 
 
 def prune(systemd: Systemd, pattern: str, marker: str, declared: Sequence[str]) -> tuple[Steps, list[str]]:
@@ -287,7 +358,7 @@ def prune(systemd: Systemd, pattern: str, marker: str, declared: Sequence[str]) 
     templates = stray_templates(pattern, declared, OWN_FILES)
     files = [path for path in templates if holds(os.path.basename(path), marker, OWN_FILES)]
     if not systemd.module.check_mode:
-        converge(systemd, steps, None)
+        converge(systemd, steps, Restarts({}, {}))
         for path in files:
             os.unlink(path)
         if files:
@@ -301,13 +372,22 @@ UNIT: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
     "enabled": {"type": "bool"},
     "masked": {"type": "bool", "default": False},
+    "twin": {"type": "str"},
+    "hold": {"type": "list", "elements": "path", "default": []},
 }
+
+
+def is_held(entry: dict[str, Any]) -> bool:
+    """Whether a path keeps it stopped."""
+    return entry["state"] == "started" and any(os.path.lexists(path) for path in entry["hold"])
 
 
 def wanted(entry: dict[str, Any]) -> Wanted:
     """Read one entry of the module's units."""
     enabled = entry["state"] == "started" if entry["enabled"] is None else entry["enabled"]
-    return Wanted(full_name(entry["name"]), entry["state"], enabled, entry["masked"], tuple(entry["watch"]))
+    state = "stopped" if is_held(entry) else entry["state"]
+    twin = full_name(entry["twin"]) if entry["twin"] else ""
+    return Wanted(full_name(entry["name"]), state, enabled, entry["masked"], tuple(entry["watch"]), twin)
 
 
 def main() -> None:
@@ -315,6 +395,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "units": {"type": "list", "elements": "dict", "required": True, "options": UNIT},
+            "surge": {"type": "int", "default": 0},
             "changed_paths": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int"},
             "prune": {"type": "str"},
@@ -333,7 +414,7 @@ def main() -> None:
     pattern = module.params["prune"]
     if pattern is not None and (sentence := refusal(pattern)):
         systemd.fail(sentence)
-    seen = systemd.show(names)
+    seen = before = systemd.show(names)
     unknown = any(unit.state == "started" and not seen[unit.name].known for unit in units)
     reload = any(out_of_date(name, found) for name, found in seen.items()) or (unknown and not module.check_mode)
     if reload and not module.check_mode:
@@ -341,13 +422,21 @@ def main() -> None:
         seen = systemd.show(names)
     clock = time.time() - time.monotonic()
     changed_paths = module.params["changed_paths"]
-    stale = {unit.name for unit in units if is_stale(seen[unit.name], unit.watch, changed_paths, clock)}
+    stale = {
+        unit.name
+        for unit in units
+        if is_stale(seen[unit.name], unit.watch, changed_paths, clock, check_mode=module.check_mode)
+    }
     steps = plan(units, seen, stale)
     if sentence := objection(units, seen, steps, module.check_mode):
         systemd.fail(sentence)
-    if steps and not module.check_mode:
-        converge(systemd, steps, module.params["timeout"])
-    surplus, files = prune(systemd, pattern, module.params["prune_marker"], names) if pattern else (Steps(), [])
+    twins = {unit.name: unit.twin for unit in units if unit.twin}
+    try:
+        if steps and not module.check_mode:
+            converge(systemd, steps, Restarts(before, twins, module.params["surge"], module.params["timeout"]))
+        surplus, files = prune(systemd, pattern, module.params["prune_marker"], names) if pattern else (Steps(), [])
+    except Down as down:
+        systemd.fail(str(down), failed_units=down.units)
     result: dict[str, Any] = {
         "changed": bool(steps or surplus or files) or reload,
         "reloaded": reload or bool(files),
@@ -356,6 +445,7 @@ def main() -> None:
         "stopped": list(steps.stop),
         "enabled": list(steps.enable),
         "disabled": list(steps.disable),
+        "held": [full_name(entry["name"]) for entry in module.params["units"] if is_held(entry)],
         "pruned": [*sorted({*surplus.stop, *surplus.disable, *surplus.reset}), *map(os.path.basename, files)],
     }
     if module._diff:

@@ -336,3 +336,82 @@ def test_an_empty_pattern_is_one_sentence(host: Host) -> None:
 )
 def test_templates(name: str, template: str) -> None:
     assert systemd.template(name) == template
+
+
+TWINNED = {"name": "a@1", "twin": "a@1-next", "watch": ["/nowhere/current"]}
+BESIDE = {"name": "a@2", "twin": "a@2-next", "watch": ["/nowhere/current"]}
+UP = {"ActiveState": "active", "UnitFileState": "enabled", "ActiveEnterTimestampMonotonic": "1"}
+
+
+def test_a_twin_takes_the_place_of_a_unit_that_restarts(host: Host) -> None:
+    host.set({"a@1.service": UP, "a@2.service": UP, "a@1-next.service": {}, "a@2-next.service": {}})
+    result = host(TWINNED, BESIDE, surge=1, changed_paths=["/nowhere/current"])
+    assert result["restarted"] == ["a@1.service", "a@2.service"]
+    assert host.calls == [
+        "restart a@1-next.service", "restart a@1.service", "stop a@1-next.service",
+        "restart a@2-next.service", "restart a@2.service", "stop a@2-next.service",
+        "stop a@1-next.service a@2-next.service",
+    ]  # fmt: skip
+
+
+def test_without_surge_units_restart_in_place(host: Host) -> None:
+    host.set({"a@1.service": UP})
+    host(TWINNED, changed_paths=["/nowhere/current"])
+    assert host.calls == ["restart a@1.service"]
+
+
+def test_a_twin_that_does_not_come_up_leaves_the_unit_as_it_was(host: Host) -> None:
+    host.set({"a@1.service": UP, "a@2.service": UP, "a@1-next.service": {"broken": "yes"}, "a@2-next.service": {}})
+    result = host(TWINNED, BESIDE, surge=2, changed_paths=["/nowhere/current"])
+    assert result["failed"]
+    assert "a@1-next.service did not come up" in result["msg"]
+    assert "boom" in result["msg"]
+    assert result["msg"].endswith("a@1.service, a@2.service were left as before.")
+    assert "restart a@1.service a@2.service" not in host.calls
+    assert "stop a@1-next.service a@2-next.service" in host.calls
+
+
+def test_a_unit_that_crashes_again_and_again_needs_no_twin(host: Host) -> None:
+    looping = {"ActiveState": "activating", "SubState": "auto-restart", "UnitFileState": "enabled"}
+    host.set({"a@1.service": looping, "a@1-next.service": {}})
+    host(TWINNED, surge=2)
+    assert host.calls == ["restart a@1.service"]
+
+
+def test_a_held_unit_is_stopped_and_stays_so(host: Host, tmp_path: Path) -> None:
+    host.set({"a@1.service": UP})
+    unit = {"name": "a@1", "hold": [str(tmp_path / "drained")]}
+    assert host(unit)["held"] == []
+    (tmp_path / "drained").write_text("")
+    result = host(unit)
+    assert result["stopped"] == result["held"] == ["a@1.service"]
+    assert host.calls == ["stop a@1.service"]
+    assert host(unit)["changed"] is False
+    (tmp_path / "drained").unlink()
+    assert host(unit)["started"] == ["a@1.service"]
+
+
+def test_a_link_back_to_where_the_unit_works_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name / "src").mkdir(parents=True)
+    link = tmp_path / "current"
+    monkeypatch.chdir(tmp_path / "old" / "src")
+    seen = Seen({"MainPID": str(os.getpid()), "ExecMainStartTimestampMonotonic": "1"})
+
+    def stale(*changed: str, check_mode: bool = False) -> bool:
+        return systemd.is_stale(seen, [str(link)], changed, 0.0, check_mode)
+
+    link.symlink_to("old")
+    assert not stale()
+    assert not stale(str(link))
+    assert stale(str(link), check_mode=True)
+    link.unlink()
+    link.symlink_to("new")
+    assert stale()
+
+
+def test_a_restart_waits_as_long_as_the_file_from_before_allows() -> None:
+    now = Seen({"TimeoutStartUSec": "10s", "TimeoutStopUSec": "1min"})
+    before = Seen({"TimeoutStartUSec": "10s", "TimeoutStopUSec": "15min"})
+    assert systemd.patience(now, before) == 910
+    assert systemd.patience(now, None) == 10

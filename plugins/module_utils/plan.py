@@ -11,7 +11,6 @@ together, one sentence each.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -51,6 +50,8 @@ _APP = re.compile(r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?$")
 WORKER_KEYS: dict[str, tuple[str, Any]] = {
     "queues": ("names", None),
     "hosts": ("names", None),
+    "profile": ("profile", "reliable"),
+    "delivery": ("delivery", "at_least_once"),
     "pool": ("pool", "prefork"),
     "concurrency": ("count", 2),
     "instances": ("count", 1),
@@ -65,14 +66,29 @@ WORKER_KEYS: dict[str, tuple[str, Any]] = {
     "nofile": ("count", 8192),
     "cpu_weight": ("count", 100),
     "watchdog": ("seconds", 60),
+    "events": ("flag", True),
     "log_level": ("log level", "INFO"),
 }
+#: What a profile makes of the defaults above; whatever an entry says itself wins.
+PROFILES: dict[str, dict[str, Any]] = {
+    "reliable": {},
+    "throughput": {"pool": "threads", "prefetch_multiplier": 64, "events": False, "log_level": "WARNING"},
+}
+#: Seconds that a stopping unit of the profile throughput waits for its threads, which nothing else limits.
+THROUGHPUT_STOP_TIMEOUT = 60
 #: Keys for which an empty value says something else than the default: no limit, or no watchdog.
 NULLABLE = ("soft_time_limit", "time_limit", "max_tasks_per_child", "watchdog")
 #: Keys that only the prefork pool heeds.
 PREFORK_ONLY = ("soft_time_limit", "time_limit", "max_tasks_per_child", "max_memory_per_child")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 POOLS = ("prefork", "threads")
+DELIVERIES = ("at_least_once", "at_most_once")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "pool": POOLS,
+    "profile": tuple(PROFILES),
+    "delivery": DELIVERIES,
+    "log level": LOG_LEVELS,
+}
 #: Seconds a task may take where nothing is said; its soft limit is four fifths of the hard one.
 TIME_LIMIT = 300
 DERIVED = "remove it: the plan derives it, and no task gets lost because of it"
@@ -164,6 +180,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     app = _app(values.get("celery_app"), problems)
     workers = _workers(values.get("celery_workers"), topology, problems)
     queues = _queues(workers, problems)
+    _one_delivery(workers, problems)
     default_queue = _default_queue(values.get("celery_default_queue"), queues, problems)
     routes = _routes(values.get("celery_routes"), queues, problems)
     extra = _extra_settings(values.get("celery_settings"), problems)
@@ -287,7 +304,9 @@ def _worker(
                 f"{where} has an unknown key {str(key)!r}{did_you_mean(str(key), WORKER_KEYS)}; "
                 f"the keys are {', '.join(WORKER_KEYS)}"
             )
-    spec = {key: default for key, (_, default) in WORKER_KEYS.items()}
+    profile = entry.get("profile")
+    defaults = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
+    spec = {key: defaults.get(key, default) for key, (_, default) in WORKER_KEYS.items()}
     for key, value in entry.items():
         if key in WORKER_KEYS and value is not None:
             spec[key] = _value(WORKER_KEYS[key][0], value, f"{where}.{key}", problems)
@@ -315,20 +334,24 @@ def _worker(
     spec["timeout_start"] = 90
     spec["restart_sec"] = 5
     spec["tasks_max"] = spec["tasks_max"] or max(512, spec["concurrency"] * 16)
+    # A dash in a slice's name leads one level down: one slice an entry, all of them side by side.
+    spec["slice"] = f"celery-worker-{unit.replace('-', '_')}.slice"
     return spec
 
 
 def _limits(spec: dict[str, Any], entry: Mapping[str, Any], where: str, problems: list[str]) -> None:
     """The rules between the numbers of one worker."""
+    if spec["watchdog"] is not None and spec["watchdog"] < 30:
+        problems.append(f"{where}.watchdog is {spec['watchdog']} s, too short for a busy host; write 30 or more")
     if spec["pool"] == "threads":
-        inert = [
-            k for k in ("soft_time_limit", "time_limit", "max_tasks_per_child", "max_memory_per_child") if k in entry
-        ]
+        inert = [key for key in PREFORK_ONLY if key in entry]
         if inert:
             problems.append(
                 f"{where}: the threads pool ignores {', '.join(inert)}; remove "
                 f"{'it' if len(inert) == 1 else 'them'}, or write 'pool: prefork'"
             )
+        if spec["stop_timeout"] is None and spec["profile"] == "throughput":
+            spec["stop_timeout"] = THROUGHPUT_STOP_TIMEOUT
         if spec["stop_timeout"] is None:
             problems.append(
                 f"{where}: the threads pool has no time limits to derive a stop time-out from; "
@@ -363,8 +386,6 @@ def _limits(spec: dict[str, Any], entry: Mapping[str, Any], where: str, problems
             f"{where}: {spec['concurrency']} children of max_memory_per_child do not fit into memory_max; "
             f"write a memory_max of at least {per_child * spec['concurrency'] // 1024**2}M"
         )
-    if spec["watchdog"] is not None and spec["watchdog"] < 30:
-        problems.append(f"{where}.watchdog is {spec['watchdog']} s, too short for a busy host; write 30 or more")
 
 
 def _value(kind: str, value: Any, where: str, problems: list[str]) -> Any:
@@ -387,7 +408,12 @@ def _value(kind: str, value: Any, where: str, problems: list[str]) -> Any:
             problems.append(f"{where} is {value!r}; write a list of names, for example [default]")
             return None
         return [str(n) for n in names]
-    choices = POOLS if kind == "pool" else LOG_LEVELS
+    if kind == "flag":
+        if not isinstance(value, bool):
+            problems.append(f"{where} is {value!r}; write true or false")
+            return None
+        return value
+    choices = CHOICES[kind]
     if value not in choices:
         problems.append(f"{where} is {value!r}{did_you_mean(str(value), choices)}; write one of {', '.join(choices)}")
         return None
@@ -413,6 +439,19 @@ def _queues(workers: Mapping[str, Mapping[str, Any]], problems: list[str]) -> li
                     f"whose name is its last part; rename one of them, for example '{other.replace('.', '_')}'"
                 )
     return queues
+
+
+def _one_delivery(workers: Mapping[str, Mapping[str, Any]], problems: list[str]) -> None:
+    """A queue is promised one thing: who takes from it must agree on what becomes of a task when a worker dies."""
+    first: dict[str, tuple[str, str]] = {}
+    for name, spec in workers.items():
+        for queue in spec["queues"]:
+            other, delivery = first.setdefault(queue, (name, spec["delivery"]))
+            if delivery != spec["delivery"]:
+                problems.append(
+                    f"celery_workers: the queue '{queue}' is {delivery} in '{other}' and {spec['delivery']} in "
+                    f"'{name}'; write the same delivery in both"
+                )
 
 
 def _default_queue(value: Any, queues: list[str], problems: list[str]) -> str:
@@ -569,7 +608,10 @@ def _redis_users(
 
 
 def _longest_hold(workers: Mapping[str, Mapping[str, Any]]) -> int:
-    """Seconds from a message's delivery to its acknowledgement: the wait behind the prefetched ones, and its run."""
+    """Seconds from a message's delivery to its acknowledgement: the wait behind the prefetched ones, and its run.
+
+    One that is acknowledged before it runs (at_most_once) makes room for another to wait that long: no less to hold.
+    """
     longest: int = max(
         (spec["time_limit"] or spec["timeout_stop"]) * (spec["prefetch_multiplier"] + 1) for spec in workers.values()
     )
@@ -577,12 +619,8 @@ def _longest_hold(workers: Mapping[str, Mapping[str, Any]]) -> int:
 
 
 def _consumer_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
-    """Milliseconds a delivery may stay unacknowledged; above the floor in whole hours.
-
-    The broker restarts when it changes, which a limit that grows by a second is not worth.
-    """
-    hold = _longest_hold(workers)
-    return 1000 * (CONSUMER_TIMEOUT_FLOOR if hold <= CONSUMER_TIMEOUT_FLOOR else 3600 * math.ceil(hold / 3600))
+    """Milliseconds a delivery may stay unacknowledged."""
+    return 1000 * max(CONSUMER_TIMEOUT_FLOOR, _longest_hold(workers))
 
 
 def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
@@ -768,7 +806,9 @@ def _units(workers: Mapping[str, Mapping[str, Any]], host: str) -> list[dict[str
             units.append(
                 {
                     "name": f"{template}{instance}.service",
+                    "twin": f"{template}{instance}-next.service",
                     "template": f"{template}.service",
+                    "marker": f"worker-{spec['unit']}",
                     "worker": worker,
                     "instance": instance,
                     "node": f"{spec['unit']}-{instance}@{host}",

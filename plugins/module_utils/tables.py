@@ -11,6 +11,7 @@ UNIT_COLUMNS = {
     "unit": "name",
     "node": "node",
     "queues": "queues",
+    "delivery": "delivery",
     "pool": "pool",
     "conc.": "concurrency",
     "prefetch": "prefetch_multiplier",

@@ -15,9 +15,21 @@ def each_file(specs: Iterable[Mapping[str, Any]], path: str, template: str) -> l
     ]
 
 
-def watching(units: Iterable[Mapping[str, Any]], common: list[str]) -> list[dict[str, Any]]:
-    """Each unit with the files whose change makes it stale: its own template, and the common ones."""
-    return [{"name": unit["name"], "watch": [f"/etc/systemd/system/{unit['template']}", *common]} for unit in units]
+def watching(units: Iterable[Mapping[str, Any]], common: list[str], drained: str) -> list[dict[str, Any]]:
+    """Each worker's unit with what makes it stale, what takes its place meanwhile, and what keeps it stopped.
+
+    Its own template and the common files make it stale; a file in the directory ``drained`` keeps it, or all units of
+    the host, stopped.
+    """
+    return [
+        {
+            "name": unit["name"],
+            "twin": unit["twin"],
+            "watch": [f"/etc/systemd/system/{unit['template']}", *common],
+            "hold": [f"{drained}/host", f"{drained}/{unit['marker']}"],
+        }
+        for unit in units
+    ]
 
 
 def as_texts(environment: Mapping[str, Any]) -> dict[str, str]:

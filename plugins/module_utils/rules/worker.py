@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.rules import values as check
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery import plan_or_problems
 
 
@@ -19,4 +20,5 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             "celery_result_password is not set; write the result backend's password into a vault, "
             "or 'celery_result_backend: none'"
         )
+    found += check.count("worker_surge", values.get("worker_surge"), 0)
     return found

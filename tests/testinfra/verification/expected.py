@@ -26,7 +26,7 @@ def services(host: Host, group: str | None = None) -> list[str]:
         ),
         "backend": ["redis-server.service"],
         "tracker": ["bugsink.service", "bugsink-snappea.service"],
-        "worker": ["celery-workers.target", *(unit["name"] for unit in plan["units"])],
+        "worker": ["celery-workers.target", "celery-probe.timer", *(unit["name"] for unit in plan["units"])],
         "beat": [plan["beat"]["unit"]],
         "monitor": ["flower.service"],
     }
@@ -66,7 +66,7 @@ def worker_properties(host: Host, unit: Mapping[str, Any]) -> dict[str, Any]:
         "StartLimitIntervalUSec": 0,
         "TasksMax": unit["tasks_max"],
         "LimitNOFILE": unit["nofile"],
-        "CPUWeight": unit["cpu_weight"],
+        "Slice": unit["slice"],
         "MemoryMax": unit["memory_max"] or "infinity",
     }
     for name, value in host["celery_process_sandbox"].items():

@@ -65,8 +65,14 @@ def test_a_file_for_each_worker() -> None:
 
 
 def test_a_unit_watches_its_template_and_the_common_files() -> None:
-    assert watching([{"name": "w@1.service", "template": "w@.service"}], ["/etc/x"]) == [
-        {"name": "w@1.service", "watch": ["/etc/systemd/system/w@.service", "/etc/x"]}
+    unit = {"name": "w@1.service", "twin": "w@1-next.service", "template": "w@.service", "marker": "worker-w"}
+    assert watching([unit], ["/etc/x"], "/etc/drained") == [
+        {
+            "name": "w@1.service",
+            "twin": "w@1-next.service",
+            "watch": ["/etc/systemd/system/w@.service", "/etc/x"],
+            "hold": ["/etc/drained/host", "/etc/drained/worker-w"],
+        }
     ]
 
 
@@ -99,7 +105,7 @@ def test_the_declarations_rules_are_the_plans() -> None:
 
 
 DECLARED = {"celery_app": "a:b", "celery_workers": WORKERS, "inventory_hostname": "a"}
-WORKER = {"declaration": DECLARED, "celery_broker_password": "x", "celery_result_password": "y"}
+WORKER = {"declaration": DECLARED, "celery_broker_password": "x", "celery_result_password": "y", "worker_surge": 2}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +114,7 @@ WORKER = {"declaration": DECLARED, "celery_broker_password": "x", "celery_result
         ({"declaration": {**DECLARED, "celery_app": ""}}, "celery_app is not set"),
         ({"celery_broker_password": ""}, "celery_broker_password is not set"),
         ({"celery_result_password": ""}, "celery_result_password is not set"),
+        ({"worker_surge": -1}, "worker_surge is -1: write a whole number of 0 or more"),
     ],
 )
 def test_worker_refuses(changes: dict[str, Any], sentence: str) -> None:
@@ -122,6 +129,7 @@ def test_worker_refuses(changes: dict[str, Any], sentence: str) -> None:
         ({"celery_service_options": {"KillMode": "control-group"}}, "would overrule the plan; write nothing"),
         ({"celery_service_options": {"TimeoutSec": 5}}, "would overrule the plan; write stop_timeout"),
         ({"celery_service_options": {"MemoryMax": "1G"}}, "write memory_max in celery_workers"),
+        ({"celery_service_options": {"Slice": "other.slice"}}, "write cpu_weight in celery_workers"),
         ({"celery_service_options": ["x"]}, "celery_service_options is not a mapping"),
         ({"celery_environment": {"DEBUG": False}}, "celery_environment.DEBUG is a bool; write a text in quotes"),
         ({"celery_environment": {"A B": "x"}}, "celery_environment has the name 'A B'"),

@@ -53,6 +53,13 @@ def test_one_unit_for_each_instance() -> None:
         "celery-worker-bulk@1.service",
     ]
     assert [unit["node"] for unit in units] == ["critical-1@here", "default-1@here", "default-2@here", "bulk-1@here"]
+    assert units[2]["twin"] == "celery-worker-default@2-next.service"
+    assert units[2]["marker"] == "worker-default"
+
+
+def test_a_slice_for_each_entry_side_by_side() -> None:
+    units = plan_of(celery_workers={"mail.out-2": {"instances": 2}, "mail": {}})["units"]
+    assert [unit["slice"] for unit in units] == 2 * ["celery-worker-mail_out_2.slice"] + ["celery-worker-mail.slice"]
 
 
 def test_numbers_of_a_unit() -> None:
@@ -76,7 +83,7 @@ def test_celery_counts_memory_of_a_child_in_kib() -> None:
 
 
 def test_consumer_timeout_covers_the_wait_behind_prefetched_messages() -> None:
-    assert plan_of()["broker"]["consumer_timeout"] == 3 * 3600 * 1000 > (900 * 9 + 60) * 1000
+    assert plan_of()["broker"]["consumer_timeout"] == (900 * 9 + 60) * 1000
     assert plan_of(**one_worker())["broker"]["consumer_timeout"] == planning.CONSUMER_TIMEOUT_FLOOR * 1000
 
 
@@ -201,6 +208,34 @@ def test_threads_pool_has_a_stop_timeout_in_place_of_limits() -> None:
     assert (unit["time_limit"], unit["max_tasks_per_child"], unit["timeout_stop"]) == (None, None, 40)
 
 
+def test_a_queue_may_opt_out_of_being_delivered_again() -> None:
+    workers = {"metrics": {"delivery": "at_most_once"}, "default": {}}
+    plan = plan_of(celery_workers=workers)
+    assert [unit["delivery"] for unit in plan["units"]] == ["at_most_once", "at_least_once"]
+    # It is the worker's affair alone: senders, the broker and its patience stay as they are.
+    reliable = plan_of(celery_workers={name: {} for name in workers})
+    assert (plan["settings"], plan["broker"]) == (reliable["settings"], reliable["broker"])
+
+
+def test_the_throughput_profile_changes_defaults_only() -> None:
+    keys = ("pool", "prefetch_multiplier", "events", "timeout_stop", "time_limit", "log_level", "delivery")
+
+    def numbers(**entry: Any) -> tuple[Any, ...]:
+        unit = plan_of(**one_worker(**entry))["units"][0]
+        return tuple(unit[key] for key in keys)
+
+    assert numbers() == numbers(profile="reliable") == ("prefork", 1, True, 330, 300, "INFO", "at_least_once")
+    assert numbers(profile="throughput") == ("threads", 64, False, 60, None, "WARNING", "at_least_once")
+    said = {"pool": "prefork", "prefetch_multiplier": 4, "events": True, "log_level": "INFO"}
+    assert numbers(profile="throughput", **said) == ("prefork", 4, True, 330, 300, "INFO", "at_least_once")
+    assert numbers(profile="throughput", stop_timeout=9)[3] == 9
+    assert plan_of(**one_worker(profile="throughput"))["broker"]["consumer_timeout"] == (60 * 65 + 60) * 1000
+
+
+def test_a_profile_knows_its_keys() -> None:
+    assert all(set(defaults) <= set(planning.WORKER_KEYS) for defaults in planning.PROFILES.values())
+
+
 def test_several_hosts() -> None:
     topology = {
         "broker": hosts("b1"),
@@ -262,6 +297,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (one_worker(stop_timeout=100), "stop_timeout (100 s) would kill a task that may run 300 s; write at least 330"),
     (one_worker(watchdog=10), "watchdog is 10 s"),
+    (one_worker(watchdog=10, profile="throughput"), "watchdog is 10 s"),
+    (one_worker(delivery="at_most_onc"), "delivery is 'at_most_onc' (did you mean 'at_most_once'?); write one of"),
+    (one_worker(profile="fast"), "profile is 'fast'; write one of reliable, throughput"),
+    (one_worker(events="no"), "events is 'no'; write true or false"),
+    (one_worker(profile="throughput", time_limit=9), "the threads pool ignores time_limit"),
+    (
+        {"celery_workers": {"a": {"queues": ["x", "y"]}, "b": {"queues": ["y"], "delivery": "at_most_once"}}},
+        "the queue 'y' is at_least_once in 'a' and at_most_once in 'b'; write the same delivery in both",
+    ),
     (one_worker(concurrency=4, max_memory_per_child="400M", memory_max="1G"), "do not fit into memory_max"),
     (one_worker(pool="threads", time_limit=9, stop_timeout=9), "the threads pool ignores time_limit"),
     (one_worker(pool="threads"), "write stop_timeout"),
@@ -327,10 +371,13 @@ ENTRIES = st.fixed_dictionaries(
         "time_limit": st.integers(2, 86400),
         "prefetch_multiplier": st.integers(1, 100),
         "queues": st.lists(NAMES, min_size=1, max_size=3),
+        "delivery": st.sampled_from(planning.DELIVERIES),
+        "profile": st.sampled_from(list(planning.PROFILES)),
         "memory_max": st.sampled_from(["512M", "1G", "64G", None]),
     },
 )
 WORKERS = st.dictionaries(NAMES, ENTRIES, min_size=1, max_size=6)
+ENDS = ("", "-next")
 
 
 @given(workers=WORKERS)
@@ -346,11 +393,18 @@ def test_whatever_is_accepted_is_consistent(workers: dict[str, Any]) -> None:
     assert {queue for unit in units for queue in unit["queues"]} == set(queues)
     declared = {queue["name"] for queue in plan["broker"]["objects"]["queues"]}
     assert set(queues) | {"celery.dead"} <= declared
+    places = [f"{unit['template'].removesuffix('@.service')}-{unit['instance']}{end}" for unit in units for end in ENDS]
+    assert len(set(places)) == len(places), "two units or twins would share a directory"
+    assert len({unit["slice"] for unit in units}) == len({unit["marker"] for unit in units}) == len(workers)
+    delivery: dict[str, str] = {}
     for unit in units:
-        assert 0 < unit["soft_time_limit"] < unit["time_limit"]
-        assert unit["timeout_stop"] >= unit["time_limit"] + planning.STOP_MARGIN
-        waited = unit["time_limit"] * (unit["prefetch_multiplier"] + 1)
-        assert plan["broker"]["consumer_timeout"] > waited * 1000
+        assert unit["slice"].count("-") == 2, "deeper than beside the others"
+        assert all(delivery.setdefault(queue, unit["delivery"]) == unit["delivery"] for queue in unit["queues"])
+        longest = unit["time_limit"] or unit["timeout_stop"]
+        if unit["pool"] == "prefork":
+            assert 0 < unit["soft_time_limit"] < unit["time_limit"]
+            assert unit["timeout_stop"] >= unit["time_limit"] + planning.STOP_MARGIN
+        assert plan["broker"]["consumer_timeout"] > longest * (unit["prefetch_multiplier"] + 1) * 1000
     assert plan["settings"]["task_default_queue"] in queues
     assert [queue["name"] for queue in plan["settings"]["task_queues"]] == queues
     assert json.loads(json.dumps(plan)) == plan

@@ -25,7 +25,7 @@ options:
         V(shop==1.2.0). A relative path starts at the playbook's folder.
     type: str
   release:
-    description: Instead of O(source), the id of a release that is on the host, or V(previous); for going back.
+    description: Instead of O(source), the id of a release that is on the host, or V(previous).
     type: str
   state:
     description: Whether to only build the release, or to make it the current one, and then remove old ones.
@@ -98,10 +98,16 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Install | Release the application
+- name: Install | Build a release, and touch nothing that runs
   celeryops.stack.release:
     source: ../examples/shop
     app: shop.celery:app
+    state: prepared
+  register: prepared
+
+- name: Install | Make it the current one
+  celeryops.stack.release:
+    release: "{{ prepared.release }}"
 
 - name: Rollback | Go back to the release before
   celeryops.stack.release:
@@ -116,6 +122,10 @@ release:
   sample: shop-0.1.0-3f2a9c1b0d4e
 path:
   description: Folder of the release.
+  type: str
+  returned: always
+current:
+  description: Id of the release that was current before this run, empty when there was none.
   type: str
   returned: always
 previous:
@@ -246,6 +256,13 @@ class Home:
             return False
         return minor is None or python == minor
 
+    def newer_than_its_link(self, release: str) -> bool:
+        """Whether a release was completed after the link to it had been made."""
+        try:
+            return self.folder(release).joinpath(COMPLETE).stat().st_mtime > os.lstat(self.current).st_mtime
+        except OSError:
+            return False
+
     def installed(self) -> list[Installed]:
         """List all."""
         found = []
@@ -362,6 +379,8 @@ class Builder:
         command = [os.path.join(self.venv, "bin", "python"), "-c", IMPORT, app]
         identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         if self.params["launcher"]:
+            if not os.path.exists(self.params["launcher"]):
+                raise BuildError(f"{self.params['launcher']} is not on this host: set it up with site.yml first.")
             # It becomes the service user itself. A child that it leaves behind ends by its own time-out.
             command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
             environment["CELERY_RELEASE"] = str(self.folder)
@@ -415,16 +434,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def chosen(home: Home, params: Mapping[str, Any]) -> str:
-    """Return the id of the release that is asked for."""
+def chosen(home: Home, params: Mapping[str, Any], check_mode: bool) -> str:
+    """Return the id of the release that is asked for; in a dry run the one to switch to may not have been built."""
     if params["source"]:
         return str(params["_release"])
     release = params["release"]
     if release == "previous":
         release = link_target(home.previous)
         if not release:
-            raise BuildError("there is no release before the current one on this host.")
-    if not home.complete(release):
+            raise BuildError("there is no release before the current one on this host, so nothing to go back to.")
+    if not home.complete(release) and not (check_mode and params["state"] == "current"):
         known = ", ".join(sorted(each.name for each in home.installed() if each.complete)) or "none"
         raise BuildError(f"there is no complete release {release} on this host: there are {known}.")
     return str(release)
@@ -433,7 +452,7 @@ def chosen(home: Home, params: Mapping[str, Any]) -> str:
 def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Build, switch and prune as needed, and say what was done."""
     home = Home(params["home"])
-    release = chosen(home, params)
+    release = chosen(home, params, check_mode)
     environment = json.loads(unpack(params["_environment"]).get("environment", b"{}"))
     uv = Uv(params["tools"], params["python"], environment, params["uv_version"])
     try:
@@ -442,10 +461,11 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if not check_mode:
             raise
         minor = None
-    built = not home.complete(release, minor)
+    built = bool(params["source"]) and not home.complete(release, minor)
     before = link_target(home.current)
     # A release that is built anew while it is in use (for another Python) gets a new link: its users must restart.
-    switched = params["state"] == "current" and (built or before != release)
+    anew = built or home.newer_than_its_link(release)
+    switched = params["state"] == "current" and (anew or before != release)
     if built:
         home.need_space(params["free_space"])
         if not check_mode:
@@ -465,6 +485,7 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "changed": built or switched or bool(pruned),
         "release": release,
         "path": str(home.folder(release)),
+        "current": before,
         "previous": previous,
         "built": built,
         "switched": switched,

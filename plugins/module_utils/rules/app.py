@@ -18,7 +18,9 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the ``app_*`` variables."""
     found = celery.problems(values.get("declaration") or {})
     source = str(values.get("app_source") or "")
-    if not source:
+    if values.get("app_release"):
+        pass  # it is on the host already
+    elif not source:
         found.append(
             "app_source is not set; write what to release: a directory or a wheel on this machine, "
             "or a pinned package such as shop==1.2.0"
@@ -28,6 +30,9 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     for requirement in values.get("app_requirements") or []:
         if not _PINNED.match(str(requirement)):
             found.append(f"app_requirements holds '{requirement}', which is not pinned; write it like redis==8.1.0")
+    for name in ("app_audit", "app_once"):
+        if not isinstance(values.get(name) or [], (list, tuple)):
+            found.append(f"{name} is one text; write the command and its arguments as a list, like [python, -m, shop]")
     keep = str(values.get("app_keep", ""))
     if not keep.isdigit() or int(keep) < 2:
         found.append(f"app_keep is {keep!r}, which would leave nothing to go back to; write a whole number, 2 or more")

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many tasks, which faults, and where the rows go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from trial import row, sides
+from trial.faults import FAULTS, Fault
+from trial.row import Row
+from trial.sides import Side
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tasks", type=int, default=1000, help="accepted tasks a fault, at least (1000)")
+    parser.addoption("--rate", type=float, default=40.0, help="tasks a second (40)")
+    parser.addoption("--fault", action="append", choices=[*FAULTS], help="only this one; may be repeated")
+    parser.addoption("--rows", type=Path, help="append each row to this file, as a line of JSON")
+
+
+@pytest.fixture(scope="session")
+def deployed() -> Iterator[Side]:
+    """What site.yml deployed."""
+    side = sides.deployed()
+    yield side
+    side.producer.close()
+
+
+@pytest.fixture(scope="session")
+def control() -> Iterator[Side]:
+    """Celery at its defaults."""
+    with sides.control() as side:
+        yield side
+        side.producer.close()
+
+
+@pytest.fixture
+def strike(pytestconfig: pytest.Config) -> Callable[[Side, str, Fault], Row]:
+    """Runs one fault, shows its row and keeps it."""
+
+    def strike(side: Side, name: str, fault: Fault) -> Row:
+        result = row.run(side, name, fault, pytestconfig.getoption("tasks"), pytestconfig.getoption("rate"))
+        line = json.dumps({"side": side.name, **result.as_dict()})
+        print(line)
+        if file := pytestconfig.getoption("rows"):
+            with file.open("a", encoding="utf-8") as rows:
+                rows.write(line + "\n")
+        return result
+
+    return strike

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever goes wrong: a task that the broker accepted is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from trial.faults import FAULTS, Fault
+from trial.row import Row
+from trial.sides import Side
+
+Strike = Callable[[Side, str, Fault], Row]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each fault that was asked for."""
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", metafunc.config.getoption("fault") or [*FAULTS])
+
+
+def test_nothing_is_lost(deployed: Side, strike: Strike, name: str) -> None:
+    row = strike(deployed, name, FAULTS[name])
+    assert not row.problems, "\n".join(row.problems)
+
+
+def test_celerys_defaults_lose_tasks(control: Side, strike: Strike, pytestconfig: pytest.Config) -> None:
+    """The control: a harness that sees no loss here would see none above either."""
+    chosen = pytestconfig.getoption("fault") or [*FAULTS]
+    rows = [strike(control, name, FAULTS[name]) for name in chosen if FAULTS[name].control]
+    assert sum(row.lost for row in rows) > 0

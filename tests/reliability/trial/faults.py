@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes wrong, or is changed, while tasks flow. A fault returns when its cause is over, not when all is well."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trial import hosts
+from trial.hosts import BROKER, WORKERS, await_true
+from trial.ledger import Effect, Ledger
+from trial.load import Stream
+
+#: How long a network is cut, and a broker silent: longer than it takes both sides to notice.
+CUT_SECONDS, SILENT_SECONDS = 60, 40
+#: A task of the queue `slow` that needs nearly all of its hard limit of 40 s.
+NEARLY_THE_LIMIT = 35
+
+
+@dataclass
+class Scene:
+    """What a fault may use."""
+
+    stream: Stream
+    ledger: Ledger
+    version: str | None = None  # of the application that should run now, if the fault changed it
+
+    def victim(self, *, child: bool = False) -> Effect:
+        """A task that runs now and will for a while: what hits its process hits where it hurts."""
+        found: list[Effect] = []
+
+        def look() -> bool:
+            self.ledger.update()
+            running = self.ledger.running(time.time(), at_least=0.7)
+            found[:] = [each for each in running if not child or hosts.main_process(each.host, each.pid) != each.pid]
+            return bool(found)
+
+        await_true("a task runs that takes long enough to be hit", look, 60)
+        return random.choice(found)  # noqa: S311 - nothing is secret here
+
+    def await_end(self, task_id: str | None, seconds: float) -> None:
+        """Wait until this task, which must have been accepted, is done."""
+        if task_id is None:
+            raise RuntimeError(f"the task was not accepted: {self.stream.refused[-1]}")
+
+        def ended() -> bool:
+            self.ledger.update()
+            return task_id in self.ledger.ended
+
+        await_true(f"task {task_id} is done", ended, seconds, pause=0.5)
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def kill_main(scene: Scene) -> None:
+    victim = scene.victim()
+    hosts.signal(victim.host, "KILL", hosts.main_process(victim.host, victim.pid))
+
+
+def kill_child(scene: Scene) -> None:
+    victim = scene.victim(child=True)
+    hosts.signal(victim.host, "KILL", victim.pid)
+
+
+def out_of_memory(scene: Scene) -> None:
+    """One task outgrows MemoryMax when it is tried first."""
+    task_id = scene.stream.send("effects.hungry", 0.1, 1000)
+
+    def started() -> bool:
+        scene.ledger.update()
+        return any(effect.id == task_id for effect in scene.ledger.effects)
+
+    await_true("the task that needs much memory runs", started, 60)
+
+
+def hang_main(scene: Scene) -> None:
+    """A stopped process answers nothing; systemd must notice and kill it."""
+    victim = scene.victim()
+    main = hosts.main_process(victim.host, victim.pid)
+    hosts.signal(victim.host, "STOP", main)
+    await_true(f"process {main} on {victim.host} is killed", lambda: not hosts.is_there(victim.host, main), 90)
+
+
+# --- broker, network, power -------------------------------------------------------------------------------------------
+
+
+def restart_broker(scene: Scene) -> None:
+    hosts.run(BROKER, "systemctl", "restart", "rabbitmq-server.service")
+
+
+def kill_broker(scene: Scene) -> None:
+    hosts.run(BROKER, "pkill", "-KILL", "-x", "beam.smp")
+
+
+def cut_network(scene: Scene) -> None:
+    host = scene.victim().host
+    hosts.cut(host, BROKER)
+    try:
+        time.sleep(CUT_SECONDS)
+    finally:
+        hosts.mend(host)
+
+
+def silence_broker(scene: Scene) -> None:
+    """The kernel goes on accepting connections, and nobody answers on them."""
+    hosts.run(BROKER, "pkill", "-STOP", "-x", "beam.smp")
+    try:
+        time.sleep(SILENT_SECONDS)
+    finally:
+        hosts.run(BROKER, "pkill", "-CONT", "-x", "beam.smp")
+
+
+def cut_power(scene: Scene) -> None:
+    host = scene.victim().host
+    hosts.power_off(host)
+    hosts.power_on(host)
+
+
+# --- what an operator does --------------------------------------------------------------------------------------------
+
+
+def source(version: str) -> str:
+    """The same application in that version."""
+    folder = hosts.CACHE / "app"
+    shutil.copytree(hosts.ROOT / "molecule" / hosts.SCENARIO / "app", folder, dirs_exist_ok=True)
+    (folder / "VERSION").write_text(f"{version}\n", encoding="utf-8")
+    return str(folder)
+
+
+def version_of(link: str) -> str:
+    """The version behind one of the links to a release."""
+    return hosts.run(WORKERS[0], "cat", f"/opt/celery/app/{link}/src/VERSION").strip()
+
+
+def release(scene: Scene) -> None:
+    scene.version = str(int(time.time()))  # never there before
+    hosts.playbook("playbooks/release.yml", "-e", f"app_source={source(scene.version)}")
+
+
+def roll_back(scene: Scene) -> None:
+    scene.version = version_of("previous")
+    hosts.playbook("playbooks/rollback.yml")
+
+
+def change_limit(scene: Scene) -> None:
+    """Every unit of one entry gets another limit: at each turn a new one, or it would be no change."""
+    workers = {name: dict(entry) for name, entry in hosts.variables()["celery_workers"].items()}
+    workers["fast"]["time_limit"] += 1 + int(time.time()) % 1000
+    changes = {"celery_workers": workers, "app_source": source(version_of("current"))}
+    hosts.playbook("site.yml", "-e", json.dumps(changes))
+
+
+def release_near_limit(scene: Scene) -> None:
+    """The old release's worker must be let finish what takes nearly as long as it may."""
+    task_id = scene.stream.send("effects.slow", NEARLY_THE_LIMIT)
+
+    def runs() -> bool:
+        scene.ledger.update()
+        return any(effect.id == task_id for effect in scene.ledger.effects)
+
+    await_true("the long task runs", runs, 60)
+    release(scene)
+    scene.await_end(task_id, 2 * NEARLY_THE_LIMIT)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table."""
+
+    title: str
+    strike: Callable[[Scene], None]
+    prepare: Callable[[Scene], None] | None = None
+    capacity: bool = False  # must not drop
+    control: bool = False  # shows something with Celery's defaults, too
+
+
+FAULTS = {
+    "kill-main": Fault("kill -9 of a worker's main process", kill_main, control=True),
+    "kill-child": Fault("kill -9 of a pool process", kill_child, control=True),
+    "memory": Fault("a task outgrows MemoryMax", out_of_memory, control=True),
+    "hang": Fault("a main process hangs (SIGSTOP)", hang_main),
+    "broker-restart": Fault("broker restarted", restart_broker, control=True),
+    "broker-kill": Fault("broker killed (kill -9)", kill_broker, control=True),
+    "network": Fault(f"network cut between a worker host and the broker, {CUT_SECONDS} s", cut_network),
+    "half-open": Fault(f"broker accepts and never answers, {SILENT_SECONDS} s", silence_broker),
+    "power": Fault("worker host loses power and boots", cut_power, control=True),
+    "limit": Fault("configuration change (site.yml, a new limit)", change_limit, capacity=True),
+    "release": Fault("rolling release", release, capacity=True),
+    "rollback": Fault("rollback", roll_back, prepare=release, capacity=True),
+    "release-long": Fault(
+        f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True
+    ),
+}

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machines of the scenario: commands on them, playbooks against them, and their power."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+SCENARIO = "reliability"
+INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
+CACHE = ROOT / ".cache" / SCENARIO
+BROKER, WORKERS = "broker1", ("worker1", "worker2")
+CUT = """table inet cut {{
+  chain in {{ type filter hook input priority 0; ip saddr {address} drop; }}
+  chain out {{ type filter hook output priority 0; ip daddr {address} drop; }}
+}}
+"""
+
+
+class HostError(Exception):
+    """A command that failed on a machine, or here."""
+
+
+def await_true(what: str, condition: Callable[[], object], seconds: float, pause: float = 0.2) -> None:
+    """Wait for it, for at most these seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
+        time.sleep(pause)
+
+
+def local(*command: str, stdin: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """What a command here prints; it must succeed."""
+    every = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, cwd=ROOT, env=every)
+    if done.returncode:
+        raise HostError(f"{shlex.join(command)[:300]}: {(done.stdout + done.stderr).strip()[-4000:]}")
+    return done.stdout
+
+
+def docker(*arguments: str, stdin: str | None = None) -> str:
+    """The container engine, as bin/hosts calls it."""
+    return local(*shlex.split(os.environ.get("DOCKER", "docker")), *arguments, stdin=stdin)
+
+
+def run(host: str, *command: str, stdin: str | None = None) -> str:
+    """A command on a machine."""
+    return docker("exec", "--interactive", f"{SCENARIO}-{host}", *command, stdin=stdin)
+
+
+def shell(host: str, script: str) -> str:
+    """A script on a machine."""
+    return run(host, "sh", "-eus", stdin=script)
+
+
+def address(host: str) -> str:
+    """Where a machine is reached from here."""
+    form = f'{{{{(index .NetworkSettings.Networks "celeryops-{SCENARIO}").IPAddress}}}}'
+    return docker("inspect", "--format", form, f"{SCENARIO}-{host}").strip()
+
+
+def playbook(name: str, *arguments: str) -> None:
+    """Run one of the collection's playbooks against the machines."""
+    program = Path(sys.executable).with_name("ansible-playbook")
+    command = [str(program), "--inventory", str(INVENTORY), name, *arguments]
+    local(*command, environment={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"})
+
+
+@cache
+def variables() -> Mapping[str, Any]:
+    """What the inventory declares for all hosts."""
+    declared: Mapping[str, Any] = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
+    return declared
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def main_process(host: str, pid: int) -> int:
+    """The main process of a worker that this process belongs to: systemd's own child."""
+    parent = int(run(host, "ps", "-o", "ppid=", "-p", str(pid)))
+    return pid if parent == 1 else parent
+
+
+def is_there(host: str, pid: int) -> bool:
+    """Whether the process lives (a zombie does not)."""
+    return shell(host, f"ps -o state= -p {pid} || true").strip() not in ("", "Z")
+
+
+def signal(host: str, name: str, pid: int) -> None:
+    """Send a signal; the process must be there."""
+    run(host, "kill", "-s", name, str(pid))
+
+
+# --- network and power ------------------------------------------------------------------------------------------------
+
+
+def cut(host: str, other: str) -> None:
+    """From now on every packet between the two is lost without a word."""
+    run(host, "nft", "-f", "-", stdin=CUT.format(address=address(other)))
+
+
+def mend(host: str) -> None:
+    """The packets arrive again."""
+    run(host, "nft", "delete", "table", "inet", "cut")
+
+
+def power_off(host: str) -> None:
+    """Pull the plug: nobody hears that the machine goes."""
+    cut(host, BROKER)
+    docker("kill", f"{SCENARIO}-{host}")
+
+
+def power_on(host: str) -> None:
+    """Start the machine again, and wait until it has booted."""
+    image = docker("inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{host}").strip()
+    local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, BROKER, *WORKERS)

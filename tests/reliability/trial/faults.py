@@ -12,13 +12,22 @@ from dataclasses import dataclass
 
 from trial import hosts
 from trial.hosts import BROKER, WORKERS, await_true
-from trial.ledger import Effect, Ledger
+from trial.ledger import Ledger
 from trial.load import Stream
 
 #: How long a network is cut, and a broker silent: longer than it takes both sides to notice.
 CUT_SECONDS, SILENT_SECONDS = 60, 40
 #: A task of the queue `slow` that needs nearly all of its hard limit of 40 s.
 NEARLY_THE_LIMIT = 35
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A process that runs a task."""
+
+    host: str
+    pid: int
+    main: int  # the same in a pool of threads
 
 
 @dataclass
@@ -29,18 +38,23 @@ class Scene:
     ledger: Ledger
     version: str | None = None  # of the application that should run now, if the fault changed it
 
-    def victim(self, *, child: bool = False) -> Effect:
-        """A task that runs now and will for a while: what hits its process hits where it hurts."""
-        found: list[Effect] = []
+    def victim(self, *, child: bool = False) -> Victim:
+        """The process of a task that runs now and will for a while: what hits it hits where it hurts."""
+        found: list[Victim] = []
 
         def look() -> bool:
             self.ledger.update()
             running = self.ledger.running(time.time(), at_least=0.7)
-            found[:] = [each for each in running if not child or hosts.main_process(each.host, each.pid) != each.pid]
-            return bool(found)
+            random.shuffle(running)
+            for effect in running:
+                main = hosts.main_process(effect.host, effect.pid)
+                if main is not None and not (child and main == effect.pid):
+                    found.append(Victim(effect.host, effect.pid, main))
+                    return True
+            return False
 
         await_true("a task runs that takes long enough to be hit", look, 60)
-        return random.choice(found)  # noqa: S311 - nothing is secret here
+        return found[0]
 
     def await_end(self, task_id: str | None, seconds: float) -> None:
         """Wait until this task, which must have been accepted, is done."""
@@ -59,7 +73,7 @@ class Scene:
 
 def kill_main(scene: Scene) -> None:
     victim = scene.victim()
-    hosts.signal(victim.host, "KILL", hosts.main_process(victim.host, victim.pid))
+    hosts.signal(victim.host, "KILL", victim.main)
 
 
 def kill_child(scene: Scene) -> None:
@@ -81,9 +95,9 @@ def out_of_memory(scene: Scene) -> None:
 def hang_main(scene: Scene) -> None:
     """A stopped process answers nothing; systemd must notice and kill it."""
     victim = scene.victim()
-    main = hosts.main_process(victim.host, victim.pid)
-    hosts.signal(victim.host, "STOP", main)
-    await_true(f"process {main} on {victim.host} is killed", lambda: not hosts.is_there(victim.host, main), 90)
+    hosts.signal(victim.host, "STOP", victim.main)
+    gone = f"process {victim.main} on {victim.host} is killed"
+    await_true(gone, lambda: not hosts.is_there(victim.host, victim.main), 90, pause=0.5)
 
 
 # --- broker, network, power -------------------------------------------------------------------------------------------

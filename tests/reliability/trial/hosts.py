@@ -87,10 +87,10 @@ def variables() -> Mapping[str, Any]:
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def main_process(host: str, pid: int) -> int:
-    """The main process of a worker that this process belongs to: systemd's own child."""
-    parent = int(run(host, "ps", "-o", "ppid=", "-p", str(pid)))
-    return pid if parent == 1 else parent
+def main_process(host: str, pid: int) -> int | None:
+    """The main process of the worker that this process belongs to, which is systemd's own child; None: it is gone."""
+    parent = shell(host, f"ps -o ppid= -p {pid} || true").strip()
+    return pid if parent == "1" else int(parent) if parent else None
 
 
 def is_there(host: str, pid: int) -> bool:

@@ -74,7 +74,7 @@ class Ledger:
         """``read`` returns what a host's file holds from that byte on."""
         self._read = read
         self._read_until = dict.fromkeys(hosts, 0)
-        self._running: dict[tuple[str, str], Effect] = {}
+        self._running: dict[str, Effect] = {}
         self.effects: list[Effect] = []
         self.ended: set[str] = set()
 
@@ -88,14 +88,14 @@ class Ledger:
             new += parse(host, whole)
         for effect in new:
             if effect.event == "start":
-                self._running[effect.host, effect.id] = effect
+                self._running[effect.id] = effect
             else:
-                self._running.pop((effect.host, effect.id), None)
+                self._running.pop(effect.id, None)
             if effect.event == "end":
                 self.ended.add(effect.id)
         self.effects += new
         return new
 
     def running(self, now: float, at_least: float) -> list[Effect]:
-        """Starts without an end that should go on for at least these seconds."""
+        """Starts without an end that should go on for at least these seconds, if their process lives."""
         return [effect for effect in self._running.values() if effect.at + effect.seconds > now + at_least]

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,3 +73,34 @@ def circumstances(commit: str) -> str:
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {machine}, {size}, for all machines (containers), load and "
         f"controller together.\nTwo worker hosts and one broker host, {system}; Celery {celery}, RabbitMQ {broker}."
     )
+
+
+def page(rows: Sequence[tuple[str, Row]], where: str) -> str:
+    """bench/RELIABILITY.md."""
+    parts = [
+        "# No accepted task is lost",
+        "Written by `bench/reliability --save`. A producer sends tasks all the time, short and long, delayed and "
+        "retried; a task is accepted when the broker has confirmed it. Each task writes down that it began and that it "
+        "ended. Meanwhile the fault strikes, again and again until enough tasks were accepted.",
+        where,
+        "- **lost**: accepted and never ended, or dead-lettered.\n"
+        "- **ran twice**: ended more than once; **cut off, run again**: began, was cut off, and began again.\n"
+        "- **recovered after**: from the end of the fault until every queue has all its consumers, every unit is "
+        "active, and a new task in each queue is done; the longest of all times.\n"
+        "- **lowest consumers**: as the broker counts them during the fault and the recovery.",
+    ]
+    for side, title in (("deployed", "As deployed"), ("control", "The control: Celery's defaults")):
+        if chosen := [row for name, row in rows if name == side]:
+            parts += [f"## {title}", table(chosen)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(file: str, commit: str) -> None:
+    """Print the page of a file of rows."""
+    lines = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    rows = [(str(line.pop("side")), Row(**line)) for line in lines]
+    print(page(rows, circumstances(commit)), end="")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,9 @@ FIXED: dict[str, tuple[str, ...]] = {
     "queues": ("durable", "auto_delete", "arguments"),
     "exchanges": ("type", "durable", "auto_delete", "internal", "arguments"),
 }
+
+
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass
@@ -101,6 +105,91 @@ def desired(
         document["users"].append({key: user[key] for key in ("name", "password", "tags")})
         document["permissions"].append({"user": user["name"], "vhost": vhost, **user["permissions"]})
     return {kind: [_complete(kind, item) for item in items] for kind, items in document.items() if items}
+
+
+def retired(current: Mapping[str, Any], wanted: Definitions) -> dict[tuple[str, str], set[str]]:
+    """Queues that were declared once and no longer are, by virtual host and name, each with its siblings.
+
+    They are still bound to a declared exchange by their own names; whatever else is bound there so are their siblings.
+    """
+    declared = {_key("queues", item) for item in wanted.get("queues", [])}
+    exchanges = {_key("exchanges", item) for item in wanted.get("exchanges", [])}
+    there = {_key("queues", item) for item in current.get("queues") or []}
+
+    def by_own_name(bindings: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        return (b for b in bindings if b["destination_type"] == "queue" and b["routing_key"] == b["destination"])
+
+    siblings: dict[tuple[str, str], set[str]] = {}
+    for each in by_own_name(wanted.get("bindings", [])):
+        siblings.setdefault((each["vhost"], each["source"]), set()).add(each["destination"])
+    found: dict[tuple[str, str], set[str]] = {}
+    for each in by_own_name(_complete("bindings", item) for item in current.get("bindings") or []):
+        queue = _key("queues", {"vhost": each["vhost"], "name": each["destination"]})
+        exchange = _key("exchanges", {"vhost": each["vhost"], "name": each["source"]})
+        if queue in there - declared and exchange in exchanges:
+            found[each["vhost"], each["destination"]] = siblings.get((each["vhost"], each["source"]), set())
+    return found
+
+
+def with_retired(wanted: Definitions, queues: Mapping[tuple[str, str], set[str]]) -> Definitions:
+    """Let what covers all of a retired queue's siblings cover it too: policies and rights, until it is deleted.
+
+    Its workers stop only after the broker was told of it, and its messages may wait for long.
+    """
+    patterns = {"policies": ("pattern",), "permissions": ("configure", "write", "read")}
+    extended = {kind: [dict(item) for item in items] for kind, items in wanted.items()}
+    for (vhost, name), siblings in sorted(queues.items()):
+        for kind, keys in patterns.items():
+            for item in (item for item in extended.get(kind, []) if item["vhost"] == vhost):
+                for key in keys:
+                    covered = {each for each in (name, *siblings) if _matches(item[key], each)}
+                    if siblings and covered == siblings:
+                        item[key] += f"|^{re.escape(name)}$"
+    return extended
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:  # RabbitMQ's regular expressions know more than Python's
+        return False
+
+
+def leftover(queues: Iterable[Mapping[str, Any]]) -> str:
+    """One sentence about queues that nobody declares any more."""
+    names = ", ".join(f"{queue['name']} ({queue['messages']} messages)" for queue in queues)
+    return (
+        f"RabbitMQ has queues that nobody declares any more: {names}. Nobody consumes them; declare them again, or "
+        "delete them with playbooks/delete_queue.yml."
+    )
+
+
+def may_be_deleted(
+    queue: str, vhost: str, declared: Iterable[str], found: Mapping[str, int] | None, with_messages: bool
+) -> str | None:
+    """One sentence about why a queue must not be deleted; ``found`` is None where there is none of that name."""
+    if not queue:
+        return "No queue is named: write -e queue=NAME."
+    if not _QUEUE.fullmatch(queue):
+        return f"{queue!r} is no queue of Celery's: its name may hold letters, digits, '.', '_' and '-' only."
+    if queue in declared:
+        return (
+            f"The queue {queue} is declared: take it out of celery_workers, run site.yml, delete it when it is empty."
+        )
+    if found is None:
+        return f"RabbitMQ has no queue {queue} in {vhost}: look for its name in 'rabbitmqctl list_queues -p {vhost}'."
+    if found["consumers"]:
+        return (
+            f"The queue {queue} has {found['consumers']} consumers, which would lose it: stop them first; site.yml "
+            "stops the workers of an entry that is gone."
+        )
+    messages = found["ready"] + found["held"]
+    if messages and not with_messages:
+        return (
+            f"The queue {queue} holds {messages} messages, {found['held']} of them with somebody who works on them: "
+            "declare it again until it is empty, or write -e with_messages=true to lose them."
+        )
+    return None
 
 
 def compare(current: Mapping[str, Any], wanted: Definitions, absent_users: Iterable[str] = ()) -> Changes:

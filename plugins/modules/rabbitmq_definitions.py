@@ -13,6 +13,9 @@ description:
   - Compares passwords with the hashes that it reads, so a second run changes nothing.
   - What else exists on the node stays. Nothing but the users in O(absent_users) is ever deleted; a queue or exchange
     that exists with other properties fails the task with one sentence.
+  - A queue that was declared once, which is one that is bound by its own name to a declared exchange, keeps what its
+    siblings there have. Policies and rights that cover all of these cover it until it is deleted, so that its workers
+    can finish and what it holds stays safe.
   - Where the node does not accept the administrator (a fresh node, another password), it is set through C(rabbitmqctl)
     on this host first; the password leaves the module only as a hash.
   - Fails when the node has an alarm or a virtual host is down.
@@ -83,6 +86,12 @@ options:
     type: list
     elements: str
     default: [guest]
+  consumer_timeout:
+    description:
+      - Milliseconds that a delivery may stay unacknowledged. Is set in the running node, through C(rabbitmqctl) on this
+        host, where it differs. Channels that are open keep the one that they were opened with.
+      - For the node's next start it has to stand in a file as well.
+    type: int
   port:
     description: Port that the node must listen on for AMQP.
     type: int
@@ -120,11 +129,18 @@ version:
   type: str
   returned: success
   sample: 4.0.5
+undeclared_queues:
+  description: Queues that were declared once and no longer are, with what they hold (up to some seconds ago).
+  type: list
+  elements: dict
+  returned: success
+  sample: [{name: old, vhost: celery, messages: 12}]
 """
 
 import base64
 import http.client
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -143,14 +159,14 @@ from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmq import (
     api_url,
     compare,
     desired,
+    leftover,
     reason,
+    retired,
+    with_retired,
 )
+from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, evaluate
 
 REQUEST_TIMEOUT = 30
-
-
-class Failure(Exception):
-    """One sentence for the person who runs the play."""
 
 
 class Unreachable(Failure):
@@ -197,6 +213,11 @@ class Api:
             raise Failure(f"RabbitMQ did not show its definitions: {reason(status, body)}.")
         document: dict[str, Any] = json.loads(body)
         return document
+
+    def messages(self, vhost: str, queue: str) -> int:
+        """How many messages a queue holds, by the statistics of the last seconds."""
+        status, body = self.request("GET", f"/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}")
+        return int(json.loads(body).get("messages") or 0) if status == 200 else 0
 
     def apply(self, changes: Changes) -> None:
         """Send what differs, remove who shall not be."""
@@ -264,6 +285,20 @@ def set_administrator(module: AnsibleModule, admin: dict[str, Any], timeout: flo
         raise Failure(f"rabbitmqctl could not set the administrator: {why}.")
 
 
+def consumer_timeout(module: AnsibleModule, wanted: int, timeout: float) -> int | None:
+    """Set the running node's consumer time-out where it differs; return what it was then."""
+    tool = module.get_bin_path("rabbitmqctl", required=True, opt_dirs=["/usr/sbin"])
+    answer = evaluate(tool, "application:get_env(rabbit, consumer_timeout).", timeout)
+    found = re.fullmatch(r"\{ok,(\d+)\}", answer)
+    current = int(found[1]) if found else 0
+    if current == wanted:
+        return None
+    if not module.check_mode:
+        # RabbitMQ's documented way without a restart: https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
+        evaluate(tool, f"application:set_env(rabbit, consumer_timeout, {wanted}).", timeout)
+    return current
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do the work and return the result."""
     given = module.params
@@ -285,13 +320,24 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         else:
             set_administrator(module, admin, given["timeout"])
             current = await_(api.definitions, LockedOut, given["timeout"])  # the import goes on in the background
+    old = retired(current, wanted)
+    wanted = with_retired(wanted, old)
     changes = compare(current, wanted, given["absent_users"])
     if changes.conflicts:
         raise Failure(" ".join(changes.conflicts))
+    before, after = dict(changes.before), dict(changes.after)
+    if given["consumer_timeout"] and current:
+        was = consumer_timeout(module, given["consumer_timeout"], given["timeout"])
+        if was is not None:
+            before["consumer time-out"], after["consumer time-out"] = f"{was} ms", f"{given['consumer_timeout']} ms"
+    undeclared = [{"vhost": vhost, "name": name, "messages": api.messages(vhost, name)} for vhost, name in sorted(old)]
+    if undeclared:
+        module.warn(leftover(undeclared))
     result = {
-        "changed": locked_out or bool(changes),
+        "changed": locked_out or bool(before or after),
         "version": str(current.get("rabbitmq_version") or current.get("rabbit_version") or ""),
-        "diff": {"before": lines(changes.before), "after": lines(changes.after)},
+        "undeclared_queues": undeclared,
+        "diff": {"before": lines(before), "after": lines(after)},
     }
     if module.check_mode:
         return result
@@ -324,6 +370,7 @@ def main() -> None:
             "users": {"type": "list", "elements": "dict", "default": [], "options": user},
             "objects": {"type": "dict", "default": {}},
             "absent_users": {"type": "list", "elements": "str", "default": ["guest"]},
+            "consumer_timeout": {"type": "int"},
             "port": {"type": "int", "default": 5672},
             "timeout": {"type": "int", "default": 60},
         },

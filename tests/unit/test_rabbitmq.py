@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import re
+from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.celeryops.stack.plugins.module_utils import rabbitmq
+from ansible_collections.celeryops.stack.plugins.module_utils import rabbitmq, rabbitmqctl
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import make_plan
+from hypothesis import given
+from hypothesis import strategies as st
 
+QUEUES = st.from_regex(r"[a-y][a-y0-9_-]{0,8}", fullmatch=True)
 PASSWORD = "-".join(["a", "long", "password"])
 RIGHTS = {"configure": "^a$", "write": "^b$", "read": "^c$"}
 OBJECTS: dict[str, list[dict[str, Any]]] = {
@@ -104,6 +108,128 @@ class TestCompare:
 
     def test_a_wanted_user_is_never_removed(self) -> None:
         assert rabbitmq.compare(sent(wanted()), wanted(), ["celery"]).to_delete == []
+
+
+class TestRetired:
+    """A queue that was taken out of the declaration."""
+
+    PATTERN = "^(default|bulk)$"
+
+    @staticmethod
+    def document(*queues: str, pattern: str = PATTERN) -> rabbitmq.Definitions:
+        user = {"name": "celery", "password": PASSWORD, "tags": [], "permissions": dict.fromkeys(RIGHTS, pattern)}
+        objects: dict[str, list[dict[str, Any]]] = {
+            **OBJECTS,
+            "queues": [{"vhost": "shop", "name": name} for name in queues],
+            "bindings": [
+                {"vhost": "shop", "source": "celery", "destination": name, "routing_key": key}
+                for name in queues
+                for key in (name, f"#.{name}")
+            ],
+            "policies": [
+                {"vhost": "shop", "name": "all", "pattern": pattern, "definition": {"delivery-limit": 20}},
+                {"vhost": "shop", "name": "one", "pattern": "^default$", "definition": {}},
+            ],
+        }
+        return rabbitmq.desired("shop", [user], objects)
+
+    def test_is_found_by_its_binding(self) -> None:
+        node = sent(self.document("default", "bulk", "old.one"))
+        node["queues"].append({"vhost": "shop", "name": "foreign"})
+        node["bindings"].append({"vhost": "shop", "source": "celery", "destination": "foreign", "routing_key": "#"})
+        node["bindings"].append({"vhost": "shop", "source": "celery", "destination": "gone", "routing_key": "gone"})
+        found = rabbitmq.retired(node, self.document("default", "bulk"))
+        assert found == {("shop", "old.one"): {"default", "bulk"}}
+        assert rabbitmq.retired({}, self.document("default")) == {}
+
+    def test_keeps_what_covers_all_its_siblings_and_nothing_else(self) -> None:
+        document = self.document("default", "bulk")
+        node = sent(self.document("default", "bulk", "old.one"))
+        kept = rabbitmq.with_retired(document, rabbitmq.retired(node, document))
+        everything, one = kept["policies"]
+        assert everything["pattern"] == self.PATTERN + r"|^old\.one$"
+        assert one["pattern"] == "^default$"
+        assert {kept["permissions"][0][right] for right in RIGHTS} == {self.PATTERN + r"|^old\.one$"}
+        assert document["policies"][0]["pattern"] == self.PATTERN, "the declaration was changed"
+        assert rabbitmq.with_retired(kept, rabbitmq.retired(node, kept)) == kept
+
+    def test_is_forgotten_once_it_is_deleted(self) -> None:
+        document = self.document("default", "bulk")
+        assert rabbitmq.with_retired(document, rabbitmq.retired(sent(document), document)) == document
+
+    def test_a_right_that_does_not_cover_the_siblings_is_not_widened(self) -> None:
+        document = self.document("default", "bulk", pattern="^bulk$")
+        node = sent(self.document("default", "bulk", "old"))
+        assert rabbitmq.with_retired(document, rabbitmq.retired(node, document)) == document
+
+    def test_a_pattern_that_only_rabbitmq_understands_is_left_alone(self) -> None:
+        document = self.document("default", "bulk", pattern="^(?|default|bulk)$")
+        node = sent(self.document("default", "bulk", "old"))
+        assert rabbitmq.with_retired(document, rabbitmq.retired(node, document)) == document
+
+    @given(st.lists(QUEUES, min_size=2, max_size=5, unique=True), st.data())
+    def test_the_plans_own_patterns_keep_every_retired_queue(self, names: list[str], data: st.DataObject) -> None:
+        left = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+
+        def declared(queues: list[str]) -> tuple[rabbitmq.Definitions, dict[str, Any]]:
+            values = {"celery_app": "a:b", "celery_workers": {"w": {"queues": queues}}}
+            broker = make_plan(values)["broker"]
+            user = {"name": "c", "password": PASSWORD, "tags": [], "permissions": broker["permissions"]["worker"]}
+            monitor = {**user, "name": "m", "permissions": broker["permissions"]["monitor"]}
+            return rabbitmq.desired("celery", [user, monitor], broker["objects"]), broker
+
+        document, _ = declared(left)
+        node, broker = sent(declared(names)[0]), declared(left)[1]
+        found = rabbitmq.retired(node, document)
+        assert set(found) == {("celery", name) for name in names if name not in left}
+        kept = rabbitmq.with_retired(document, found)
+        policies = {policy["name"]: policy["pattern"] for policy in kept["policies"]}
+        rights = {right["user"]: right for right in kept["permissions"]}
+        for name in names:
+            assert re.search(policies["celery"], name)
+            assert all(re.search(rights["c"][right], name) for right in RIGHTS)
+        for other in ("celery.dead", "celery_delayed_1"):
+            assert not re.search(policies["celery"], other)
+        assert all(rights["m"][right] == broker["permissions"]["monitor"][right] for right in RIGHTS)
+        assert all(not re.search(rights["c"][right], "z.stranger") for right in RIGHTS)
+
+    def test_one_sentence_names_them_and_what_they_hold(self) -> None:
+        sentence = rabbitmq.leftover([{"name": "a", "messages": 0}, {"name": "b", "messages": 7}])
+        assert "a (0 messages), b (7 messages)" in sentence
+        assert "playbooks/delete_queue.yml" in sentence
+
+
+class TestDeletion:
+    EMPTY: ClassVar[dict[str, int]] = {"ready": 0, "held": 0, "consumers": 0}
+
+    @pytest.mark.parametrize(
+        ("queue", "found", "sentence"),
+        [
+            ("", None, "write -e queue=NAME"),
+            ("a b", None, "is no queue of Celery's"),
+            ("default", EMPTY, "is declared: take it out of celery_workers"),
+            ("old", None, "RabbitMQ has no queue old in celery"),
+            ("old", {**EMPTY, "consumers": 2}, "has 2 consumers, which would lose it"),
+            ("old", {**EMPTY, "ready": 3}, "holds 3 messages, 0 of them with somebody"),
+            ("old", {**EMPTY, "held": 1}, "holds 1 messages, 1 of them with somebody"),
+        ],
+    )
+    def test_refused(self, queue: str, found: dict[str, int] | None, sentence: str) -> None:
+        refusal = rabbitmq.may_be_deleted(queue, "celery", ["default"], found, with_messages=False)
+        assert refusal is not None
+        assert sentence in refusal
+
+    def test_allowed(self) -> None:
+        assert rabbitmq.may_be_deleted("old", "celery", ["default"], self.EMPTY, with_messages=False) is None
+        full = {**self.EMPTY, "ready": 3}
+        assert rabbitmq.may_be_deleted("old", "celery", ["default"], full, with_messages=True) is None
+
+    def test_consumers_lose_nothing_even_when_messages_may_go(self) -> None:
+        busy = {**self.EMPTY, "consumers": 1}
+        assert "consumers" in str(rabbitmq.may_be_deleted("old", "celery", [], busy, with_messages=True))
+
+    def test_a_name_reaches_erlang_as_bytes(self) -> None:
+        assert rabbitmqctl.text('a"\u00e4') == "<<97,34,195,164>>"
 
 
 class TestConflicts:

@@ -157,6 +157,10 @@ def _objects(objects: object, vhost: object) -> list[str]:
 def _settings(settings: object) -> list[str]:
     if not isinstance(settings, Mapping):
         return ["rabbitmq_settings must be a mapping of lines of rabbitmq.conf: write {} for none."]
+    if "consumer_timeout" in settings:
+        return [
+            "rabbitmq_settings has consumer_timeout, which has a variable of its own: write rabbitmq_consumer_timeout."
+        ]
     return [
         f"rabbitmq_settings: {key} does not fit on one line of rabbitmq.conf: write key: value, both on one line."
         for key, value in settings.items()

@@ -128,6 +128,12 @@ current:
   description: Id of the release that was current before this run, empty when there was none.
   type: str
   returned: always
+fallback:
+  description:
+    - Id of the release to go back to when this one fails. The one that was current; or, when an interrupted run had
+      switched already, the one that processes still work in. Empty when there is none.
+  type: str
+  returned: always
 previous:
   description: Id of the release that was current before the present one, empty when there was none.
   type: str
@@ -153,6 +159,7 @@ changed_paths:
 """
 
 import contextlib
+import glob
 import json
 import os
 import pwd
@@ -161,6 +168,7 @@ import signal
 import subprocess
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -278,6 +286,23 @@ class Home:
         if old and old != release:
             set_link(self.previous, f"releases/{old}")
         set_link(self.current, f"releases/{release}")
+
+    def at_work(self) -> Counter[str]:
+        """How many processes work in which release."""
+        found: Counter[str] = Counter()
+        for link in glob.glob("/proc/[0-9]*/cwd"):
+            with contextlib.suppress(OSError):
+                folder = Path(os.readlink(link))
+                if folder.is_relative_to(self.releases):
+                    found[folder.relative_to(self.releases).parts[0]] += 1
+        return found
+
+    def fallback(self, release: str) -> str:
+        """What to go back to when this release fails."""
+        current = link_target(self.current)
+        if current != release:
+            return current
+        return next((name for name, _ in self.at_work().most_common() if name != release and self.complete(name)), "")
 
     def need_space(self, mebibytes: int) -> None:
         """Refuse to start what would fill the disk."""
@@ -462,7 +487,7 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             raise
         minor = None
     built = bool(params["source"]) and not home.complete(release, minor)
-    before = link_target(home.current)
+    before, fallback = link_target(home.current), home.fallback(release)
     # A release that is built anew while it is in use (for another Python) gets a new link: its users must restart.
     anew = built or home.newer_than_its_link(release)
     switched = params["state"] == "current" and (anew or before != release)
@@ -486,6 +511,7 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "release": release,
         "path": str(home.folder(release)),
         "current": before,
+        "fallback": fallback,
         "previous": previous,
         "built": built,
         "switched": switched,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.celeryops.stack.plugins.module_utils import releases
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, Source, SourceError
+from ansible_collections.celeryops.stack.plugins.modules import release
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -192,3 +193,16 @@ class TestSwitching:
             "release", source="x", app="x:y", home=str(home / "deep" / "er"), _release="n", free_space=2**40
         )
         assert "MiB free, a release needs" in full["msg"]
+
+
+def test_what_to_go_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = release.Home(str(tmp_path))
+    for name in ("old", "new"):
+        (home.folder(name) / "src").mkdir(parents=True)
+        (home.folder(name) / release.COMPLETE).write_text("")
+    home.switch("old")
+    assert home.fallback("new") == "old"
+    home.switch("new")  # and then the run was interrupted
+    assert home.fallback("new") == ""
+    monkeypatch.chdir(home.folder("old") / "src")
+    assert home.fallback("new") == "old"

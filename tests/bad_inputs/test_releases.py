@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A release or a drain that cannot work ends in one clear sentence, and the old release runs on.
+
+Run by molecule against a host on which the shop is deployed:
+    pytest tests/bad_inputs/test_releases.py --inventory=molecule/debian12/inventory --machine=debian12/debian12
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
+SHOP = ROOT / "examples/shop"
+
+DIES_AS_A_WORKER = """
+import os
+from celery.signals import worker_init
+
+@worker_init.connect
+def die(**_):
+    print("the table of orders is missing", flush=True)
+    os._exit(3)
+"""
+
+#: Which release is in use, and every process of the application: none may have been restarted.
+STATE = r"""
+readlink /opt/celery/app/current
+for unit in $(systemctl list-units --plain --no-legend 'celery-worker-*@*' celery-beat.service | awk '{print $1}'); do
+    systemctl show --property Id,MainPID,ActiveState,NRestarts "$unit"
+done
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is wrong with a release."""
+
+    sentence: str
+    file: str = "VERSION"
+    append: str = "another\n"
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "cannot be installed": Case(
+        "no-such-package-of-anybody", "requirements.txt", "\nno-such-package-of-anybody==1.0\n"
+    ),
+    "cannot be imported": Case(
+        "shop.celery:app can not be imported: ModuleNotFoundError: No module named 'nowhere_at_all'",
+        "shop/celery.py",
+        "\nimport nowhere_at_all\n",
+    ),
+    "never becomes ready": Case("the table of orders is missing", "shop/celery.py", DIES_AS_A_WORKER),
+    "fails its audit": Case(
+        "a column is missing", variables={"app_audit": ["sh", "-c", "echo a column is missing >&2; exit 1"]}
+    ),
+    "fails what is done once": Case(
+        "the database is locked", variables={"app_once": ["sh", "-c", "echo the database is locked >&2; exit 1"]}
+    ),
+    "has no room": Case("MiB free, a release needs 900000000: make room", variables={"app_free_space": 900000000}),
+}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Runs playbooks as a user would."""
+
+    inventory: str
+
+    def start(self, playbook: str, **variables: Any) -> subprocess.Popen[str]:
+        command = [ANSIBLE, f"playbooks/{playbook}.yml", "--inventory", self.inventory, "-e", json.dumps(variables)]
+        environment = {**os.environ, "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))}
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def run(self, playbook: str, **variables: Any) -> tuple[int, str]:
+        return finish(self.start(playbook, **variables))
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def said(output: str) -> str:
+    return " ".join(output.split())
+
+
+@pytest.fixture
+def operator(inventory: str) -> Operator:
+    return Operator(inventory)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A copy of the example, to be changed."""
+    left_out = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info", "build")
+    return Path(shutil.copytree(SHOP, tmp_path / "shop", ignore=left_out))
+
+
+@pytest.fixture
+def old_release_runs(on_host: Callable[[str], str]) -> Iterator[None]:
+    """Nothing of the application was restarted, nothing is left, and a task goes through."""
+    before = on_host(STATE)
+    yield
+    assert on_host(STATE) == before
+    assert on_host("ls /run/celery-release.lock 2>/dev/null || echo free") == "free\n"
+    assert on_host("systemctl list-units --plain --no-legend 'celery-worker-*-next*'") == ""
+    on_host("celery-run shop ping --timeout 30")
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("old_release_runs")
+def test_a_release(name: str, operator: Operator, shop: Path) -> None:
+    case = CASES[name]
+    with (shop / case.file).open("a") as file:
+        file.write(case.append)
+    code, output = operator.run("release", app_source=str(shop), **case.variables)
+    assert code != 0
+    assert case.sentence in said(output)
+    assert "The old release is in use on every host, because:" in said(output)
+    assert "Traceback" not in output.split("Its last journal lines", maxsplit=1)[0]
+
+
+@pytest.mark.usefixtures("old_release_runs")
+def test_a_rollback_with_nothing_to_go_back_to(operator: Operator, on_host: Callable[[str], str]) -> None:
+    on_host("rm -f /opt/celery/app/previous")
+    code, output = operator.run("rollback")
+    assert code != 0
+    assert "there is no release before the current one on this host" in said(output)
+
+
+@pytest.mark.usefixtures("old_release_runs")
+def test_a_rollback_to_what_is_not_there(operator: Operator) -> None:
+    code, output = operator.run("rollback", release="shop-0.0.1-0")
+    assert code != 0
+    assert "there is no complete release shop-0.0.1-0 on this host: there are shop-" in said(output)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"host": "worker9"}, "host is 'worker9', which is not in the inventory group 'worker'"),
+        ({"queue": "bluk"}, "queue is 'bluk', which no entry of celery_workers consumes (did you mean 'bulk'?)"),
+        ({}, "neither host nor queue is set; write one of them"),
+    ],
+)
+@pytest.mark.usefixtures("old_release_runs")
+def test_a_drain_of_what_is_not_there(operator: Operator, variables: dict[str, str], sentence: str) -> None:
+    code, output = operator.run("drain", **variables)
+    assert code != 0
+    assert sentence in said(output)
+
+
+def test_two_releases_at_once_and_the_way_back(
+    operator: Operator, on_host: Callable[[str], str], shop: Path, tmp_path: Path
+) -> None:
+    """The second is refused, the first ends well, and a rollback ends where it began."""
+    before = on_host("readlink /opt/celery/app/current")
+    on_host("touch /var/lib/celery/wait")
+    (shop / "VERSION").write_text("another\n")
+    waits = ["sh", "-c", "while [ -e /var/lib/celery/wait ]; do sleep 0.2; done"]
+    first = operator.start("release", app_source=str(shop), app_audit=waits)
+    try:
+        until(lambda: "celeryops" in on_host("pgrep -af 'celery/wait' || true"))
+        code, output = operator.run("release", app_source=str(SHOP))
+        assert code != 0
+        assert "a release is going on since" in said(output)
+        assert "wait until it has ended" in said(output)
+    finally:
+        on_host("rm /var/lib/celery/wait")
+        code, output = finish(first)
+    assert code == 0, output
+    assert on_host("readlink /opt/celery/app/current") != before
+    on_host("celery-run shop ping --timeout 30")
+    code, output = operator.run("rollback")
+    assert code == 0, output
+    assert on_host("readlink /opt/celery/app/current") == before
+    on_host("celery-run shop ping --timeout 30")
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_a_drained_queue_stays_away_until_it_is_brought_back(operator: Operator, on_host: Callable[[str], str]) -> None:
+    unit = "celery-worker-bulk@1.service"
+    code, output = operator.run("drain", queue="bulk")
+    assert code == 0, output
+    assert f"drained, nothing runs in {unit}" in said(output)
+    assert on_host(f"systemctl is-active {unit} || true") == "inactive\n"
+    on_host(f"systemctl start {unit}")  # as after a restart of the host
+    assert on_host(f"systemctl is-active {unit} || true") == "inactive\n"
+    code, output = operator.run("workers")
+    assert code == 0, output
+    assert on_host(f"systemctl is-active {unit} || true") == "inactive\n"
+    code, output = operator.run("drain", queue="bulk", back=True)
+    assert code == 0, output
+    assert f"{unit} consumes again" in said(output)
+    on_host("celery-run shop ping --timeout 30")

@@ -11,6 +11,8 @@ together, one sentence each.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -202,11 +204,13 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         broker["consumer_timeout"] = _consumer_timeout(workers)
         broker["objects"] = _objects(queues, broker["vhost"])
         broker["permissions"] = _permissions(queues)
+    settings = _settings(broker, backend, workers, queues, default_queue, routes) | extra
     return {
         "app": app,
         "broker": broker,
         "result_backend": backend,
-        "settings": _settings(broker, backend, workers, queues, default_queue, routes) | extra,
+        "settings": settings,
+        "stamp": _stamp(settings),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
@@ -792,6 +796,15 @@ def _settings(
     if routes:
         settings["task_routes"] = dict(routes)
     return settings
+
+
+def _stamp(settings: Mapping[str, Any]) -> str:
+    """Tells whether a process has to start again for these settings: for any but the list of queues.
+
+    A queue more or less is the affair of those who consume it. Whoever is to send there has a new route or release.
+    """
+    rest = {key: value for key, value in settings.items() if key != "task_queues"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _units(workers: Mapping[str, Mapping[str, Any]], host: str) -> list[dict[str, Any]]:

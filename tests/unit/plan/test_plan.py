@@ -232,6 +232,21 @@ def test_the_throughput_profile_changes_defaults_only() -> None:
     assert plan_of(**one_worker(profile="throughput"))["broker"]["consumer_timeout"] == (60 * 65 + 60) * 1000
 
 
+def test_a_queue_more_or_less_restarts_nobody_else() -> None:
+    workers = SHOP["celery_workers"]
+    stamp = plan_of()["stamp"]
+    assert stamp == plan_of(celery_workers={**workers, "old": {"time_limit": 9}})["stamp"]
+    assert plan_of(celery_workers={**workers, "old": {}})["settings"] != plan_of()["settings"]
+    for change in (
+        {"celery_routes": {"a": "bulk"}},
+        {"celery_default_queue": "bulk"},
+        {"celery_settings": {"timezone": "UTC"}},
+        {"celery_result_backend": "none"},
+        {"celery_broker": "redis"},
+    ):
+        assert plan_of(**change)["stamp"] != stamp, change
+
+
 def test_a_profile_knows_its_keys() -> None:
     assert all(set(defaults) <= set(planning.WORKER_KEYS) for defaults in planning.PROFILES.values())
 

@@ -9,6 +9,7 @@ from celery import Celery
 from celery.worker.consumer import Consumer
 from celeryops_runtime import consumer
 from celeryops_runtime.notify import Notifier
+from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
 
 
@@ -18,7 +19,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
         monkeypatch.delenv(name, raising=False)
     app = Celery("x", broker="amqp://u:pw@a//;amqp://u:pw@b//", set_as_current=False)
     app.conf.broker_transport_options = {"confirm_publish": True, "read_timeout": 20}
-    consumer.install(app, Watchdog(Notifier({})))
+    consumer.install(app, Watchdog(Notifier({})), Options())
     return app
 
 
@@ -33,7 +34,7 @@ class Connectionless(Consumer):  # type: ignore[misc]
 
 
 def test_only_the_workers_own_chatter_goes_unconfirmed(app: Celery) -> None:
-    cls = consumer.consumer_class(Connectionless, Watchdog(Notifier({})))
+    cls = consumer.consumer_class(Connectionless, Watchdog(Notifier({})), Options())
     chatter = cls(app).connection_for_write(heartbeat=10)
     assert chatter.transport_options == {"confirm_publish": False, "read_timeout": 20}
     replies = app.control.mailbox.producer_pool.connections.connection
@@ -58,7 +59,7 @@ def test_an_apps_own_consumer_is_extended(app: Celery) -> None:
     class Own(Consumer):  # type: ignore[misc]
         pass
 
-    assert issubclass(consumer.consumer_class(Own, Watchdog(Notifier({}))), Own)
+    assert issubclass(consumer.consumer_class(Own, Watchdog(Notifier({})), Options()), Own)
 
 
 def test_delayed_delivery_asks_the_connected_node_only(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def test_while_the_broker_is_away_the_watchdog_is_fed(notifications: Notificatio
 
     assert called
     assert "EXTEND_TIMEOUT_USEC" in notifications.wait_for("WATCHDOG=1")
-    watchdog.set_ready("consuming")
+    watchdog.consuming(["critical"])
     notifications.wait_for("READY=1")
     watchdog.waiting("amqp://b")
     assert "EXTEND" not in notifications.wait_for("waiting for the broker amqp://b")

@@ -5,8 +5,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from celeryops_runtime import credentials, release, settings
+from celeryops_runtime import credentials, probe, release, settings
 from celeryops_runtime.errors import ConfigurationError
 
 #: sysexits.h: the configuration is wrong, starting again will not help.
@@ -19,10 +20,25 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("worker", "run a Celery worker"), ("beat", "run Celery's beat")):
         command = commands.add_parser(name, help=f"{text}; options after -- are Celery's own")
         command.add_argument("--app", required=True, help="the Celery app, as module:attribute")
+        if name == "worker":
+            _add_worker_options(command)
+    command = commands.add_parser("probe", help="end this host's workers that take no messages though there are some")
+    command.add_argument("--directory", default="/run/celery", help="where the workers' units have their directories")
     commands.add_parser("exec", help="run the command after -- with the app's credentials and settings")
     event = commands.add_parser("event", help="send a test event to Sentry, wait for the answer and print its id")
     event.add_argument("--text", default="celeryops: test event", help="the event's text")
     return parser
+
+
+def _add_worker_options(worker: argparse.ArgumentParser) -> None:
+    worker.add_argument("--stop-timeout", type=float, metavar="SECONDS", help="what the unit's warm stop may take")
+    worker.add_argument(
+        "--delivery",
+        choices=("at_least_once", "at_most_once"),
+        default="at_least_once",
+        help="at_most_once: whatever fails, no task of this worker is delivered again",
+    )
+    worker.add_argument("--no-events", action="store_true", help="send no events of tasks, whoever asks for them")
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -34,19 +50,27 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return own[:at], own[at + 1 :]
 
 
-def _celery(command: str, app: str, rest: list[str], given: credentials.Credentials, release_id: str | None) -> int:
+def _celery(
+    given: argparse.Namespace, rest: list[str], secrets: credentials.Credentials, release_id: str | None
+) -> int:
     """Run Celery in this process."""
     # Imported late: Celery and the modules that need it read the environment when they are imported.
     from celery.bin.celery import celery
 
     from celeryops_runtime import logs, readiness, sentry
     from celeryops_runtime.notify import Notifier
+    from celeryops_runtime.options import Options
+    from celeryops_runtime.status import Report
     from celeryops_runtime.watchdog import Watchdog
 
-    logs.connect(node=command)
-    sentry.connect(given.sentry, release_id)
-    readiness.connect(Watchdog(Notifier(os.environ)))
-    arguments = ["--app", app, command, *rest]
+    options = Options()
+    if given.command == "worker":
+        options = Options(given.stop_timeout, given.delivery == "at_most_once", given.no_events)
+    report = Report(logs.identifier(), os.environ.get("RUNTIME_DIRECTORY"), options.stop_timeout)
+    logs.connect(node=given.command)
+    sentry.connect(secrets.sentry, release_id)
+    readiness.connect(Watchdog(Notifier(os.environ), report), options)
+    arguments = ["--app", given.app, given.command, *rest]
     return int(celery(args=arguments, prog_name="celery", auto_envvar_prefix="CELERY") or 0)
 
 
@@ -93,12 +117,14 @@ def main(argv: Sequence[str]) -> int:
         settings.read(os.environ)  # Celery swallows errors at the places where they are read again
         os.environ["CELERY_LOADER"] = "celeryops_runtime.loader:Loader"
         match options.command:
+            case "probe":
+                return probe.run(Path(options.directory), os.environ)
             case "exec":
                 return _exec(rest)
             case "event":
                 return _event(options.text, given, release_id)
             case _:
-                return _celery(options.command, options.app, rest, given, release_id)
+                return _celery(options, rest, given, release_id)
     except ConfigurationError as error:
         print(f"celeryops: {error}", file=sys.stderr)
         return EX_CONFIG

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Celery's consumer, for a host: it feeds the watchdog and does not let its own chatter block its main loop."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 from celery.utils.imports import symbol_by_name
@@ -8,6 +9,9 @@ from celery.utils.log import get_logger
 from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from kombu import pools
 
+from celeryops_runtime import delivery
+from celeryops_runtime.counts import count
+from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
 
 logger = get_logger(__name__)
@@ -43,7 +47,7 @@ def _step(step: Any) -> Any:
     return f"{OneNodeDelayedDelivery.__module__}:{OneNodeDelayedDelivery.__name__}" if replaced else step
 
 
-def consumer_class(configured: Any, watchdog: Watchdog) -> type:
+def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> type:
     """The app's consumer class (``worker_consumer``), extended."""
     base: Any = symbol_by_name(configured)
 
@@ -52,11 +56,22 @@ def consumer_class(configured: Any, watchdog: Watchdog) -> type:
 
     class Consumer(base):
         def ensure_connected(self, conn: Any) -> Any:
+            watchdog.ping()  # what failed before may have taken long
             return super().ensure_connected(watchdog.feed(conn))
 
         def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
             options = chatter(self.app)
             return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat, **options))
+
+        def update_strategies(self) -> None:
+            if options.at_most_once:
+                delivery.enforce(self.app)  # tasks that came since the pool started, too
+            super().update_strategies()
+
+        def on_ready(self) -> None:
+            super().on_ready()
+            watchdog.report.counts = partial(count, self.task_buckets)
+            watchdog.consuming(self.app.amqp.queues.consume_from)
 
         def perform_pending_operations(self) -> Any:
             watchdog.ping()  # the loop of transports without an event loop calls this at each turn
@@ -66,8 +81,8 @@ def consumer_class(configured: Any, watchdog: Watchdog) -> type:
     return Consumer
 
 
-def install(app: Any, watchdog: Watchdog) -> None:
+def install(app: Any, watchdog: Watchdog, options: Options) -> None:
     """Make this app's workers use it."""
-    app.conf.worker_consumer = consumer_class(app.conf.worker_consumer, watchdog)
-    if options := chatter(app):
-        app.control.mailbox.producer_pool = pools.producers[app.connection_for_write(**options)]
+    app.conf.worker_consumer = consumer_class(app.conf.worker_consumer, watchdog, options)
+    if unconfirmed := chatter(app):
+        app.control.mailbox.producer_pool = pools.producers[app.connection_for_write(**unconfirmed)]

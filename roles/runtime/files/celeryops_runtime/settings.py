@@ -114,6 +114,11 @@ def install(app: Any, shared: Shared) -> None:
         _lay_over(app.conf, shared)
 
 
+def override(app: Any, values: Mapping[str, Any]) -> None:
+    """Put these values over the plan's, for an app that has its settings."""
+    app.conf.finalize().maps[0].update(values)
+
+
 def replaced(app: Any) -> list[str]:
     """The names of the settings that the app set to something else and that do not apply."""
     conf = app.conf.finalize()

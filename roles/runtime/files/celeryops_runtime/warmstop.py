@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A warm stop: what the event loop did goes on until the last task has finished.
+
+At a stop Celery leaves its event loop and waits for the pool. If nothing else sent AMQP heartbeats and
+acknowledgements meanwhile, the broker would close the connection after some 20 seconds, and what finishes later would
+run again. Celery's prefork pool does this itself, from a thread, unless the worker had lost a connection before:
+``Hub.reset()`` then makes kombu forget its current event loop, and the pool asks for exactly that one. Its threads
+pool does not do it at all.
+"""
+
+import threading
+import time
+from typing import Any
+
+from celery import bootsteps
+from celery.concurrency.prefork import _run_ready_callbacks
+from celery.concurrency.thread import TaskPool as ThreadPool
+from kombu.asynchronous import set_event_loop
+
+from celeryops_runtime.guard import harmless
+from celeryops_runtime.watchdog import Watchdog, extension
+
+#: Seconds between two looks at the timers.
+_TURN = 0.5
+#: Seconds between two requests for more time, and for how many seconds each asks.
+_RENEWAL, _EXTENSION = 10.0, 30.0
+
+
+def drain(executor: Any, hub: Any) -> None:
+    """Wait for the tasks in this executor, in the main thread, with the event loop's timers and acknowledgements."""
+    waiting = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    waiting.start()
+    while waiting.is_alive():
+        hub.fire_timers()
+        _run_ready_callbacks(hub)
+        waiting.join(_TURN)
+    _run_ready_callbacks(hub)
+
+
+@harmless
+def ask_for_time(watchdog: Watchdog, hold: float) -> None:
+    """While tasks run: the unit's stop time-out may have been lowered since they started, it was ``hold`` then."""
+    until = time.monotonic() + hold
+    while (left := until - time.monotonic()) > 0:
+        watchdog.tell("WATCHDOG=1", extension(min(_EXTENSION, left)))
+        if not watchdog.report.status.running:
+            return
+        time.sleep(min(_RENEWAL, left))
+
+
+def worker_step(watchdog: Watchdog, hold: float | None) -> type:
+    """A step of the worker that stops before its pool does."""
+
+    class WarmStop(bootsteps.StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        @harmless
+        def close(self, parent: Any) -> None:
+            """The worker begins to stop, whatever made it."""
+            watchdog.stopping()
+            if parent.hub:
+                set_event_loop(parent.hub)
+            if hold:
+                threading.Thread(target=ask_for_time, args=(watchdog, hold), daemon=True).start()
+
+        def stop(self, parent: Any) -> None:
+            """The consumer has stopped, the pool has not."""
+            if parent.hub and isinstance(parent.pool, ThreadPool):
+                drain(parent.pool.executor, parent.hub)
+
+    return WarmStop

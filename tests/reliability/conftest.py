@@ -43,11 +43,9 @@ def strike(pytestconfig: pytest.Config) -> Callable[[Side, str, Fault], Row]:
 
     def strike(side: Side, name: str, fault: Fault) -> Row:
         result = row.run(side, name, fault, pytestconfig.getoption("tasks"), pytestconfig.getoption("rate"))
-        line = json.dumps({"side": side.name, **result.as_dict()})
-        print(line)
         if file := pytestconfig.getoption("rows"):
             with file.open("a", encoding="utf-8") as rows:
-                rows.write(line + "\n")
+                rows.write(json.dumps({"side": side.name, **result.as_dict()}) + "\n")
         return result
 
     return strike

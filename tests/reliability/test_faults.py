@@ -21,7 +21,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_nothing_is_lost(deployed: Side, strike: Strike, name: str) -> None:
     row = strike(deployed, name, FAULTS[name])
-    assert not row.problems, "\n".join(row.problems)
+    if row.problems:
+        pytest.fail("\n".join(row.problems), pytrace=False)
 
 
 def test_celerys_defaults_lose_tasks(control: Side, strike: Strike, pytestconfig: pytest.Config) -> None:

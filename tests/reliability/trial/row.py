@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,8 +15,10 @@ from trial.ledger import Account, Ledger, settle
 from trial.load import Stream, Watch, held_in
 from trial.sides import Side
 
-#: How long may it take until all is well again, until everything is done, and until a quiet queue counts as settled.
-RECOVERY_SECONDS, REST_SECONDS, QUIET_SECONDS = 150, 150, 12
+#: How long may it take until all is well again, until everything is done (what is late is not lost), and until a quiet
+#: queue counts as settled.
+RECOVERY_SECONDS, REST_SECONDS, QUIET_SECONDS = 150, 240, 12
+ORDINARY = re.compile(r"Task \S+\[\S+\] (received|succeeded|retry)|^\S+ \d+ \S+ \S+ \w+\[\d+\]: [ -]")
 
 
 @dataclass
@@ -33,11 +36,13 @@ class Row:
     cut_off: int = 0
     lasted: float = 0.0  # seconds of the fault itself, the longest
     recovered: float = 0.0  # seconds from its end until all consumers are back and a new task is done, the longest
+    settled: float = 0.0  # seconds from the last accepted task until every one is done
     consumers: int = 0
     lowest: int = 0
     short: dict[str, int] = field(default_factory=dict)  # queues that lacked consumers, and how many were left
     unknown: float = 0.0  # seconds that the broker could not be asked
     stall: float = 0.0
+    refusals: list[str] = field(default_factory=list)  # what the refused ones were told
     problems: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -128,16 +133,19 @@ class Trial:
             ]
             parts.append(f"missing {task_id}: {', '.join(lines) or 'never started'}")
         for host, units in self._units():
-            parts.append(f"--- {host}")
+            pattern = "celery-worker*.service" if self.side.dead_letter else units[0]
             try:
-                pattern = "celery-worker*" if self.side.dead_letter else units[0]
-                parts.append(hosts.run(host, "systemctl", "list-units", "--all", "--plain", "--no-legend", pattern))
-                parts.append(
-                    hosts.run(host, "journalctl", "--no-pager", "--lines=25", "-o", "short-precise", "-u", pattern)
-                )
+                states = hosts.run(host, "systemctl", "list-units", "--all", "--plain", "--no-legend", pattern)
+                journal = hosts.run(host, "journalctl", "--no-pager", "--lines=2000", f"--unit={pattern}")
             except HostError as error:
-                parts.append(str(error))
+                states, journal = str(error), ""
+            parts += [f"--- {host}", states, *notable(journal)]
         return "\n".join(parts)
+
+
+def notable(journal: str, lines: int = 20) -> list[str]:
+    """The last lines that are not about ordinary tasks."""
+    return [line for line in journal.splitlines() if not ORDINARY.search(line)][-lines:]
 
 
 def run(side: Side, name: str, fault: Fault, tasks: int, rate: float) -> Row:
@@ -158,7 +166,9 @@ def run(side: Side, name: str, fault: Fault, tasks: int, rate: float) -> Row:
                     _strike(trial, fault, row)
             except (HostError, TimeoutError, RuntimeError) as error:
                 row.problems.append(f"strike {row.strikes}: {error}")
+        stopped = time.monotonic()
         trial.rest()
+        row.settled = time.monotonic() - stopped
         trial.ledger.update()
         account = settle(trial.stream.accepted, trial.ledger.effects)
         _fill(row, trial, account, fault)
@@ -187,6 +197,7 @@ def _fill(row: Row, trial: Trial, account: Account, fault: Fault) -> None:
     dead &= trial.stream.accepted
     lost = set(account.missing) | dead
     row.accepted, row.refused, row.done, row.lost = account.accepted, len(trial.stream.refused), account.done, len(lost)
+    row.refusals = sorted(set(trial.stream.refused))[:5]
     row.twice, row.cut_off, row.stall = account.twice, account.cut_off, trial.stream.longest
     row.lowest, row.unknown = trial.watch.lowest_total or 0, trial.watch.unknown
     row.short = {q: n for q, n in trial.watch.lowest.items() if n < trial.side.queues[q]}

@@ -25,6 +25,7 @@ HEAD = (
     "cut off, run again",
     "the fault, s",
     "recovered after, s",
+    "all done after, s",
     "lowest consumers",
     "longest publish, s",
 )
@@ -45,6 +46,7 @@ def cells(row: Row) -> tuple[str, ...]:
         str(row.cut_off),
         f"{row.lasted:.1f}",
         f"{row.recovered:.1f}",
+        f"{row.settled:.1f}",
         f"{row.lowest} of {row.consumers}{away}",
         f"{row.stall:.1f}",
     )
@@ -55,7 +57,7 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     lines: list[Sequence[str]] = [HEAD, ["---"] * len(HEAD), *map(cells, rows)]
     sums = [sum(getattr(row, name) for row in rows) for name in SUMS]
-    lines.append(["together", *(f"{value:,}" for value in sums), "", "", "", ""])
+    lines.append(["together", *(f"{value:,}" for value in sums), "", "", "", "", ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -87,6 +89,7 @@ def page(rows: Sequence[tuple[str, Row]], where: str) -> str:
         "- **ran twice**: ended more than once; **cut off, run again**: began, was cut off, and began again.\n"
         "- **recovered after**: from the end of the fault until every queue has all its consumers, every unit is "
         "active, and a new task in each queue is done; the longest of all times.\n"
+        "- **all done after**: from the last task that was sent until every accepted one is done.\n"
         "- **lowest consumers**: as the broker counts them during the fault and the recovery.",
     ]
     for side, title in (("deployed", "As deployed"), ("control", "The control: Celery's defaults")):

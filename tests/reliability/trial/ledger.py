@@ -29,7 +29,7 @@ class Account:
 
     accepted: int
     missing: tuple[str, ...]  # never ended
-    twice: int  # ended more than once
+    twice: tuple[str, ...]  # ended more than once
     cut_off: int  # started again after a start that never ended
 
     @property
@@ -62,7 +62,7 @@ def settle(accepted: Collection[str], effects: Iterable[Effect]) -> Account:
     return Account(
         accepted=len(wanted),
         missing=tuple(sorted(task for task in wanted if not ends[task])),
-        twice=sum(count > 1 for count in ends.values()),
+        twice=tuple(sorted(task for task, count in ends.items() if count > 1)),
         cut_off=len(again),
     )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from trial import hosts
@@ -43,6 +44,7 @@ class Row:
     unknown: float = 0.0  # seconds that the broker could not be asked
     stall: float = 0.0
     refusals: list[str] = field(default_factory=list)  # what the refused ones were told
+    repeated: list[str] = field(default_factory=list)  # the stories of some that ran twice
     problems: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -120,6 +122,12 @@ class Trial:
                 return  # these are lost; where nothing may be lost the wait is as long as it may be
             time.sleep(0.5)
 
+    def story(self, task_id: str) -> str:
+        """What a task wrote down, in the order of time."""
+        effects = sorted((e for e in self.ledger.effects if e.id == task_id), key=lambda effect: effect.at)
+        lines = [f"{e.event} (try {e.retries}, process {e.pid} on {e.host}, {_clock(e.at)})" for e in effects]
+        return ", ".join(lines) or "never started"
+
     # --- what is said when it went wrong -----------------------------------------------------------------------------
 
     def explain(self, account: Account) -> str:
@@ -127,11 +135,7 @@ class Trial:
         parts = [f"queues: {self.watch.messages}, consumers: {self.watch.consumers}"]
         if self.side.dead_letter and self.watch.messages.get(self.side.dead_letter):
             parts.append(f"dead-lettered: {held_in(self.side.url, self.side.dead_letter)}")
-        for task_id in account.missing[:20]:
-            lines = [
-                f"{e.event} (try {e.retries}, {e.at:.1f}) on {e.host}" for e in self.ledger.effects if e.id == task_id
-            ]
-            parts.append(f"missing {task_id}: {', '.join(lines) or 'never started'}")
+        parts += [f"missing {task_id}: {self.story(task_id)}" for task_id in account.missing[:20]]
         for host, units in self._units():
             pattern = "celery-worker*.service" if self.side.dead_letter else units[0]
             try:
@@ -148,11 +152,15 @@ def notable(journal: str, lines: int = 20) -> list[str]:
     return [line for line in journal.splitlines() if not ORDINARY.search(line)][-lines:]
 
 
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S.%f}"[:-4]
+
+
 def run(side: Side, name: str, fault: Fault, tasks: int, rate: float) -> Row:
     """Strike until that many tasks were accepted, let everything come to rest, and count."""
     trial = Trial(side, rate)
     row = Row(name, fault.title, consumers=sum(side.queues.values()))
-    account = Account(0, (), 0, 0)
+    account = Account(0, (), (), 0)
     with trial.watch.watching():
         trial.forget()
         try:
@@ -198,7 +206,8 @@ def _fill(row: Row, trial: Trial, account: Account, fault: Fault) -> None:
     lost = set(account.missing) | dead
     row.accepted, row.refused, row.done, row.lost = account.accepted, len(trial.stream.refused), account.done, len(lost)
     row.refusals = sorted(set(trial.stream.refused))[:5]
-    row.twice, row.cut_off, row.stall = account.twice, account.cut_off, trial.stream.longest
+    row.repeated = [f"{task_id}: {trial.story(task_id)}" for task_id in account.twice[:5]]
+    row.twice, row.cut_off, row.stall = len(account.twice), account.cut_off, trial.stream.longest
     row.lowest, row.unknown = trial.watch.lowest_total or 0, trial.watch.unknown
     row.short = {q: n for q, n in trial.watch.lowest.items() if n < trial.side.queues[q]}
     if lost and trial.side.dead_letter:

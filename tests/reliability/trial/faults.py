@@ -156,6 +156,12 @@ def release(scene: Scene) -> None:
     hosts.playbook("playbooks/release.yml", "-e", f"app_source={source(scene.version)}")
 
 
+def something_to_go_back_to(scene: Scene) -> None:
+    """There is, after a release; not any more, after a rollback."""
+    if not hosts.shell(WORKERS[0], "readlink /opt/celery/app/previous || true"):
+        release(scene)
+
+
 def roll_back(scene: Scene) -> None:
     scene.version = version_of("previous")
     hosts.playbook("playbooks/rollback.yml")
@@ -205,7 +211,7 @@ FAULTS = {
     "power": Fault("worker host loses power and boots", cut_power, control=True),
     "limit": Fault("configuration change (site.yml, a new limit)", change_limit, capacity=True),
     "release": Fault("rolling release", release, capacity=True),
-    "rollback": Fault("rollback", roll_back, prepare=release, capacity=True),
+    "rollback": Fault("rollback", roll_back, prepare=something_to_go_back_to, capacity=True),
     "release-long": Fault(
         f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True
     ),

@@ -13,7 +13,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
     with_password,
     with_secrets,
 )
-from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table
+from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, producer_settings
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
 from ansible_collections.celeryops.stack.plugins.module_utils.units import as_texts, each_file, unit_lines, watching
 
@@ -49,6 +49,7 @@ class FilterModule:
             "plan": plan,
             "topology": topology,
             "plan_table": plan_table,
+            "producer_settings": producer_settings,
             "address": address_of,
             "services": services_of,
             "each_file": each_file,

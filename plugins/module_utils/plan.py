@@ -211,6 +211,8 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "result_backend": backend,
         "settings": settings,
         "stamp": _stamp(settings),
+        # Elsewhere is none of the hosts, so no address is loopback that need not be.
+        "producer": _producer(settings, *(find(values, topology, "", [])["url"] for find in (_broker, _backend))),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
@@ -796,6 +798,31 @@ def _settings(
     if routes:
         settings["task_routes"] = dict(routes)
     return settings
+
+
+#: What a producer needs of the settings; the rest is the workers' affair.
+PRODUCER_SETTINGS = (
+    "broker_transport_options",
+    "broker_native_delayed_delivery_queue_type",
+    "task_queues",
+    "task_routes",
+    "task_default_queue",
+    "task_default_exchange",
+    "task_default_exchange_type",
+    "task_default_routing_key",
+    "task_create_missing_queues",
+    "task_publish_retry_policy",
+    "task_serializer",
+    "result_serializer",
+    "accept_content",
+)
+
+
+def _producer(settings: Mapping[str, Any], broker_url: str, backend_url: str) -> dict[str, Any]:
+    """What an application elsewhere sets to send tasks here as safely as these hosts do; it names no password."""
+    own = {key: settings[key] for key in PRODUCER_SETTINGS if key in settings}
+    own["task_queues"] = {queue["name"]: {k: queue[k] for k in queue if k != "name"} for queue in own["task_queues"]}
+    return {"broker_url": broker_url, **({"result_backend": backend_url} if backend_url else {}), **own}
 
 
 def _stamp(settings: Mapping[str, Any]) -> str:

@@ -159,8 +159,8 @@ def leftover(queues: Iterable[Mapping[str, Any]]) -> str:
     """One sentence about queues that nobody declares any more."""
     names = ", ".join(f"{queue['name']} ({queue['messages']} messages)" for queue in queues)
     return (
-        f"RabbitMQ keeps queues that nobody declares any more, and what they hold waits for ever: {names}; declare them "
-        "again, or delete them with playbooks/delete_queue.yml."
+        f"RabbitMQ keeps queues that nobody declares any more, and what they hold waits for ever: {names}; declare "
+        "them again, or delete them with playbooks/delete_queue.yml."
     )
 
 

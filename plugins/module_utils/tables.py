@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from pprint import pformat
 from typing import Any
 
 UNIT_COLUMNS = {
@@ -39,7 +39,7 @@ def cell(key: str, value: Any) -> str:
 
 
 def plan_table(plan: Mapping[str, Any]) -> str:
-    """The plan of one host: its units, the broker's queues, and the settings that a producer needs too."""
+    """The plan of one host: its units, and the broker's queues."""
     rows = [[cell(key, unit[key]) for key in UNIT_COLUMNS.values()] for unit in plan["units"]]
     broker = plan["broker"]
     lines = table(list(UNIT_COLUMNS), rows) if rows else ["no worker runs on this host"]
@@ -50,10 +50,12 @@ def plan_table(plan: Mapping[str, Any]) -> str:
             f"dead letters      {broker['dead_letter_queue']}",
             f"consumer time-out {broker['consumer_timeout'] // 1000} s",
         ]
-    lines += [f"beat              {plan['beat']['host'] or '-'}", "", "settings that producers share:"]
-    lines += [
-        f"  {key} = {json.dumps(value)}"
-        for key, value in sorted(plan["settings"].items())
-        if key.startswith(("task_", "broker_", "result_"))
-    ]
+    lines += [f"beat              {plan['beat']['host'] or '-'}"]
     return "\n".join(lines)
+
+
+def producer_settings(plan: Mapping[str, Any]) -> str:
+    """The settings of an application elsewhere that sends tasks, as the Python module that Celery reads."""
+    return "\n".join(
+        f"{key} = {pformat(value, width=110, sort_dicts=False)}" for key, value in plan["producer"].items()
+    )

@@ -39,6 +39,30 @@ def test_worker_unit_is_what_the_plan_says(node: Node, worker: dict[str, Any]) -
 
 
 @pytest.mark.on("worker")
+def test_all_units_of_a_worker_share_its_part_of_the_processor(node: Node, worker: dict[str, Any]) -> None:
+    shown = node.at_start.get(worker["slice"], {}).get("CPUWeight")
+    assert shown == str(worker["cpu_weight"]), f"{worker['slice']} on {node.name} has CPUWeight {shown}"
+
+
+def test_units_of_ours_are_closed_to_what_they_do_not_need(node: Node) -> None:
+    limits = expected.exposure(node.host)
+    found = parsing.exposure(node.output(f"systemd-analyze security --no-pager {' '.join(limits)}")) if limits else {}
+    assert set(found) == set(limits)
+    wide = [f"{unit}: {score}, at most {limits[unit]}" for unit, score in found.items() if score > limits[unit]]
+    assert not wide, f"exposed on {node.name}: {'; '.join(wide)}"
+
+
+def test_units_of_ours_have_limits(node: Node) -> None:
+    endless = [
+        f"{unit}: {name}"
+        for unit in expected.exposure(node.host)
+        for name in ("MemoryMax", "TasksMax", "LimitNOFILE")
+        if node.at_start[unit].get(name, "infinity") == "infinity" and not expected.unlimited(node.host, unit, name)
+    ]
+    assert not endless, f"without a limit on {node.name}: {', '.join(endless)}"
+
+
+@pytest.mark.on("worker")
 def test_worker_was_started_with_the_options_of_the_plan(node: Node, worker: dict[str, Any]) -> None:
     words = parsing.command(node.at_start.get(worker["name"], {}).get("ExecStart", ""))
     given, wanted = parsing.options(words), expected.worker_options(worker)

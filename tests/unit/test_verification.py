@@ -25,6 +25,7 @@ def host(*groups: str, **variables: Any) -> Host:
         "celery_plan": plan,
         "celery_user": "celery",
         "celery_process_sandbox": {},
+        "celery_service_options": {},
         "celery_sentry_dsn": "",
         **variables,
     }
@@ -101,6 +102,7 @@ def test_services_and_consumers() -> None:
     assert expected.services(worker) == [
         "celery-beat.service",
         "celery-workers.target",
+        "celery-probe.timer",
         "celery-worker-bulk@1.service",
         "celery-worker-bulk@2.service",
         "celery-worker-fast@1.service",
@@ -117,6 +119,38 @@ def test_properties_that_agree_and_that_do_not() -> None:
     assert not expected.agrees("TimeoutStopUSec", "1min 30s", wanted["TimeoutStopUSec"])
     assert expected.agrees("RestrictAddressFamilies", "AF_INET AF_UNIX", "AF_UNIX AF_INET")
     assert not expected.agrees("TasksMax", "", wanted["TasksMax"])
+
+
+def test_how_open_units_are_and_may_be() -> None:
+    text = (
+        "→ Overall exposure level for a@1.service: 1.4 OK :-)\n\n→ Overall exposure level for b.service: 9.6 UNSAFE\n"
+    )
+    assert parsing.exposure(text) == {"a@1.service": 1.4, "b.service": 9.6}
+    closed = expected.exposure(host("worker", "monitor", flower_service_options={}))
+    assert closed["celery-worker-bulk@2.service"] == closed["celery-probe.service"] == 2.0
+    assert closed["flower.service"] == 2.5
+    opened = expected.exposure(host("worker", celery_service_options={"ProtectHome": False}))
+    assert list(opened) == ["celery-probe.service"]
+
+
+def test_options_of_a_worker_of_another_kind() -> None:
+    unit = host("worker").plan["units"][0]
+    assert not {"delivery", "no-events"} & set(expected.worker_options(unit))
+    other = expected.worker_options({**unit, "delivery": "at_most_once", "events": False})
+    assert (other["delivery"], other["no-events"], other["stop-timeout"]) == ("at_most_once", "", "330")
+
+
+def test_a_retired_queue_is_no_fault_of_the_broker() -> None:
+    own = {"destination": "old.one", "routing_key": "#.old.one"}
+    stray = {"destination": "old.one", "routing_key": "bulk"}
+    assert expected.by_own_name(own)
+    assert not expected.by_own_name(stray)
+    rights = dict.fromkeys(("configure", "write", "read"), r"^bulk$|^old\.one$")
+    found = {"bindings": [own], "policies": [{"pattern": r"^bulk$|^old\.one$|^new$"}], "permissions": [rights]}
+    shown = expected.without_retired(found, {"queues": ["bulk"]})
+    assert shown["policies"] == [{"pattern": "^bulk$|^new$"}]
+    assert set(shown["permissions"][0].values()) == {"^bulk$"}
+    assert found["permissions"] == [rights]
 
 
 def test_an_object_that_lacks_something_is_lacking() -> None:

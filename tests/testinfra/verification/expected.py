@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,6 +77,30 @@ def worker_properties(host: Host, unit: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def exposure(host: Host) -> dict[str, float]:
+    """How open each unit of ours may be by ``systemd-analyze security``, where nobody opened it on purpose."""
+    plan = host.plan
+    limits = {
+        ("worker", "celery_service_options"): (2.0, [unit["name"] for unit in plan["units"]]),
+        ("beat", "celery_service_options"): (2.0, [plan["beat"]["unit"]]),
+        ("worker", ""): (2.0, ["celery-probe.service"]),
+        ("monitor", "flower_service_options"): (2.5, ["flower.service"]),
+        ("tracker", "bugsink_service_options"): (2.5, ["bugsink.service", "bugsink-snappea.service"]),
+    }
+    return {
+        unit: limit
+        for (group, opened), (limit, units) in limits.items()
+        if group in host.groups and not (opened and host[opened])
+        for unit in units
+    }
+
+
+def unlimited(host: Host, unit: str, name: str) -> bool:
+    """Whether the plan sets no such limit: a worker has as much memory as its entry says."""
+    planned = {worker["name"]: worker["memory_max"] for worker in host.plan["units"]}
+    return name == "MemoryMax" and unit in planned and planned[unit] is None
+
+
 def agrees(name: str, shown: str, wanted: Any) -> bool:
     """Whether what systemd shows for a property is what was wanted."""
     if name in SETS:
@@ -101,7 +127,12 @@ def worker_options(unit: Mapping[str, Any]) -> dict[str, str]:
         "queues": ",".join(unit["queues"]),
         "pool": unit["pool"],
         "loglevel": unit["log_level"],
+        "stop-timeout": str(unit["timeout_stop"]),
     }
+    if unit["delivery"] != "at_least_once":
+        texts["delivery"] = unit["delivery"]
+    if not unit["events"]:
+        texts["no-events"] = ""
     return texts | {name: str(number) for name, number in numbers.items() if number is not None}
 
 
@@ -124,6 +155,25 @@ def permissions(host: Host) -> set[tuple[str, str, str, str]]:
         host["rabbitmq_admin_user"]: dict.fromkeys(("configure", "write", "read"), ".*"),
     }
     return {(user, rights["configure"], rights["write"], rights["read"]) for user, rights in of_user.items()}
+
+
+def without_retired(definitions: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, Any]:
+    """A broker's definitions without what queues have that are no longer declared, and not yet deleted."""
+    patterns = {"policies": ("pattern",), "permissions": ("configure", "write", "read")}
+    shown: dict[str, Any] = json.loads(json.dumps(definitions))
+    left = {binding["destination"] for binding in shown["bindings"] if by_own_name(binding)} - set(broker["queues"])
+    for kind, keys in patterns.items():
+        for item in shown[kind]:
+            for key in keys:
+                for name in left:
+                    item[key] = item[key].replace(f"|^{re.escape(name)}$", "")
+    return shown
+
+
+def by_own_name(binding: Mapping[str, Any]) -> bool:
+    """Whether a binding brings to a destination what is sent under its own name, now or delayed."""
+    name = binding["destination"]
+    return binding["routing_key"] in (name, f"#.{name}")
 
 
 def lacking(planned: Mapping[str, Any], found: list[Mapping[str, Any]]) -> bool:

@@ -30,6 +30,10 @@ PROPERTIES = (
     "Result",
     "ExecStart",
     "Transient",
+    "CPUWeight",
+    "MemoryMax",
+    "TasksMax",
+    "LimitNOFILE",
 )
 
 
@@ -111,7 +115,7 @@ class Node:
         properties = {*PROPERTIES}
         for unit in self.host.plan["units"]:
             properties |= set(expected.worker_properties(self.host, unit))
-        names = " ".join(map(shlex.quote, expected.services(self.host)))
+        names = " ".join(map(shlex.quote, {*expected.services(self.host), *expected.exposure(self.host)}))
         return parsing.shown(
             self.output(f"systemctl show --property={','.join(sorted(properties))} {names} 'celery-*'")
         )

@@ -47,6 +47,11 @@ class Listener:
         return f"{self.program} on {self.address}:{self.port}"
 
 
+def exposure(text: str) -> dict[str, float]:
+    """Units with how open they are, as ``systemd-analyze security`` prints it."""
+    return {unit: float(score) for unit, score in re.findall(r"exposure level for (\S+): ([\d.]+)", text)}
+
+
 def listeners(text: str) -> list[Listener]:
     """The lines of ``ss -Hltnp``."""
     found = []

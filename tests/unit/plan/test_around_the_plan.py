@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import make_plan
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import app, beat, celery, worker
-from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, table
+from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, producer_settings, table
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
 from ansible_collections.celeryops.stack.plugins.module_utils.units import as_texts, each_file, unit_lines, watching
 
@@ -89,10 +89,45 @@ def test_table_is_aligned() -> None:
 def test_plan_table_names_units_queues_and_settings_but_no_password() -> None:
     plan = make_plan({"celery_app": "a:b", "celery_workers": WORKERS, "celery_broker_password": "s3cret-pw"})
     text = plan_table(plan)
-    for part in ("celery-worker-default@1.service", "1024M", "quorum", "celery.dead", "task_acks_late = true"):
+    for part in ("celery-worker-default@1.service", "1024M", "quorum", "celery.dead", "at_least_once"):
         assert part in text
     assert "s3cret-pw" not in text
     assert "no worker runs on this host" in plan_table({**plan, "units": []})
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+def test_a_producer_elsewhere_sends_as_the_hosts_do(broker: str) -> None:
+    """The printed text is a configuration that Celery itself reads."""
+    celery_app = pytest.importorskip("celery")
+    place = [{"name": "a", "address": "10.0.0.7"}]
+    declared = {
+        "celery_app": "a:b",
+        "celery_workers": {"default": {}, "mail": {}},
+        "celery_routes": {"shop.*": "mail"},
+        "celery_settings": {"timezone": "UTC", "task_publish_retry_policy": {"max_retries": 7}},
+        "celery_broker": broker,
+        "celery_broker_password": "s3cret-pw",
+        "celery_topology": dict.fromkeys(("broker", "backend", "worker"), place),
+    }
+    text = producer_settings(make_plan(declared, "a"))
+    assert "s3cret-pw" not in text
+    assert "127.0.0.1" not in text
+    module: dict[str, Any] = {}
+    exec(text, module)  # noqa: S102 - that it is a program is what is tested
+    app = celery_app.Celery(set_as_current=False)
+    app.config_from_object(type("config", (), module))
+    settings = make_plan(declared, "b")["settings"]
+    assert app.conf.broker_url == make_plan(declared, "b")["broker"]["url"]
+    assert app.conf.broker_transport_options == settings["broker_transport_options"]
+    assert app.conf.task_publish_retry_policy == {"max_retries": 7}
+    assert app.conf.task_create_missing_queues is False
+    for planned in settings["task_queues"]:
+        queue = app.amqp.queues[planned["name"]]
+        assert (queue.exchange.name, queue.exchange.type) == (planned["exchange"], planned["exchange_type"])
+        assert queue.routing_key == planned["routing_key"]
+        assert (queue.queue_arguments or {}) == planned["queue_arguments"]
+    assert app.amqp.router.route({}, "shop.tasks.charge")["queue"].name == "mail"
+    assert app.amqp.router.route({}, "other")["queue"].name == "default"
 
 
 # --- rules of the roles ---------------------------------------------------------------------------------------

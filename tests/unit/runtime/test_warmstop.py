@@ -133,18 +133,34 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_it_asks_for_time_until_the_last_task_has_ended(notifications: Notifications, waited: list[float]) -> None:
-    warmstop.ask_for_time(watched(notifications, [2, 1]), 100)
-    for running in (2, 1, 0):
+    warmstop.keep_alive(watched(notifications, [2, 0, 1]), 100)
+    for running in (2, 0, 1, 0, 0):
         message = notifications.wait_for("EXTEND_TIMEOUT_USEC=30000000")
         assert "WATCHDOG=1" in message
         assert f"{running} running" in message
-    assert waited == [10, 10]
+    assert waited == [10] * 5
 
 
 def test_it_never_asks_for_more_than_it_had_at_the_start(notifications: Notifications, waited: list[float]) -> None:
-    warmstop.ask_for_time(watched(notifications, [1] * 99), 45)
+    warmstop.keep_alive(watched(notifications, [1] * 99), 45)
     asked = [notifications.wait_for("EXTEND").split("USEC=")[1].splitlines()[0] for _ in range(5)]
     assert asked == ["30000000", "30000000", "25000000", "15000000", "5000000"]
     assert sum(waited) == 45
     with pytest.raises(AssertionError):
-        notifications.wait_for("EXTEND", timeout=0.1)
+        notifications.wait_for("WATCHDOG", timeout=0.1)
+
+
+def test_without_a_time_it_asks_for_none_but_lives(notifications: Notifications, waited: list[float]) -> None:
+    warmstop.keep_alive(watched(notifications, [1] * 9), None)
+    for _ in range(11):
+        assert "EXTEND" not in notifications.wait_for("WATCHDOG=1")
+
+
+def test_only_this_says_so_during_a_stop(notifications: Notifications) -> None:
+    watchdog = watched(notifications, [])
+    watchdog.stopping()
+    notifications.wait_for("STOPPING=1")
+    watchdog._last = 0
+    watchdog.ping()
+    with pytest.raises(AssertionError):
+        notifications.wait_for("WATCHDOG", timeout=0.1)

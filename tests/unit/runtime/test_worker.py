@@ -3,7 +3,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,11 @@ Stop = Callable[[subprocess.Popen[str]], int]
 RUN = "from shop import *; import json; print(json.dumps({}.delay({!r}).get(timeout=20{})))"
 
 
-def start_worker(host: Host, pool: str = "prefork", **environment: str) -> subprocess.Popen[str]:
-    options = ["-n", "critical-1@here", "-Q", "critical", f"--pool={pool}", "--concurrency=2", "--loglevel=INFO"]
-    process = host.start("worker", "--app", "shop:app", "--", *options, **environment)
+def start_worker(
+    host: Host, pool: str = "prefork", options: Sequence[str] = (), **environment: str
+) -> subprocess.Popen[str]:
+    celery = ["-n", "critical-1@here", "-Q", "critical", f"--pool={pool}", "--concurrency=2", "--loglevel=INFO"]
+    process = host.start("worker", "--app", "shop:app", *options, "--", *celery, **environment)
     assert "STATUS=consuming critical" in host.notifications.wait_for("READY=1")
     return process
 

@@ -22,8 +22,8 @@ from celeryops_runtime.watchdog import Watchdog, extension
 
 #: Seconds between two looks at the timers.
 _TURN = 0.5
-#: Seconds between two requests for more time, and for how many seconds each asks.
-_RENEWAL, _EXTENSION = 10.0, 30.0
+#: Seconds between two signs of life, how much time each asks for, and how many without a task are the last ones.
+_RENEWAL, _EXTENSION, _IDLE = 10.0, 30.0, 2
 
 
 def drain(executor: Any, hub: Any) -> None:
@@ -38,14 +38,21 @@ def drain(executor: Any, hub: Any) -> None:
 
 
 @harmless
-def ask_for_time(watchdog: Watchdog, hold: float) -> None:
-    """While tasks run: the unit's stop time-out may have been lowered since they started, it was ``hold`` then."""
-    until = time.monotonic() + hold
-    while (left := until - time.monotonic()) > 0:
-        watchdog.tell("WATCHDOG=1", extension(min(_EXTENSION, left)))
-        if not watchdog.report.status.running:
+def keep_alive(watchdog: Watchdog, hold: float | None) -> None:
+    """While tasks run, tell systemd so; ``hold`` is what a stop might take when the unit was started.
+
+    Its watchdog sleeps from the beginning of a stop to the next ping, which may come by chance: so they go on. And the
+    unit's stop time-out may have been lowered since: it must not kill a task that was to have longer. Two looks in a
+    row without a task end it (one may be on its way to its process); what hangs then, the watchdog ends.
+    """
+    began, idle = time.monotonic(), 0
+    while idle < _IDLE:
+        left = began + hold - time.monotonic() if hold else None
+        if left is not None and left <= 0:
             return
-        time.sleep(min(_RENEWAL, left))
+        watchdog.tell("WATCHDOG=1", *([] if left is None else [extension(min(_EXTENSION, left))]))
+        idle = 0 if watchdog.report.status.running else idle + 1
+        time.sleep(min(_RENEWAL, left or _RENEWAL))
 
 
 def worker_step(watchdog: Watchdog, hold: float | None) -> type:
@@ -60,8 +67,7 @@ def worker_step(watchdog: Watchdog, hold: float | None) -> type:
             watchdog.stopping()
             if parent.hub:
                 set_event_loop(parent.hub)
-            if hold:
-                threading.Thread(target=ask_for_time, args=(watchdog, hold), daemon=True).start()
+            threading.Thread(target=keep_alive, args=(watchdog, hold), daemon=True).start()
 
         def stop(self, parent: Any) -> None:
             """The consumer has stopped, the pool has not."""

@@ -50,7 +50,9 @@ class Watchdog:
 
     @harmless
     def ping(self) -> None:
-        """The main thread is alive. May be called as often as one likes."""
+        """The main thread is alive. May be called as often as one likes; says nothing once a stop began."""
+        if self.report.status.state == "stopping":
+            return
         if time.monotonic() - self._last >= self.interval / 2:
             self.tell("WATCHDOG=1")
 

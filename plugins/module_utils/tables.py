@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pprint import pformat
 from typing import Any
@@ -56,6 +57,5 @@ def plan_table(plan: Mapping[str, Any]) -> str:
 
 def producer_settings(plan: Mapping[str, Any]) -> str:
     """The settings of an application elsewhere that sends tasks, as the Python module that Celery reads."""
-    return "\n".join(
-        f"{key} = {pformat(value, width=110, sort_dicts=False)}" for key, value in plan["producer"].items()
-    )
+    plain = json.loads(json.dumps(plan["producer"]))  # Ansible's own kinds of mappings are not broken into lines
+    return "\n".join(f"{key} = {pformat(value, width=110, sort_dicts=False)}" for key, value in plain.items())

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from verification import expected
 from verification.background import Background
 from verification.node import Node
 
@@ -56,7 +56,7 @@ def test_queues(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> Non
 
 def test_settings(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> None:
     """Every setting of the plan is in force: late acknowledgement, confirms, serializers, time-outs ..."""
-    planned = json.loads(json.dumps(node.host.plan["settings"]))
+    planned = expected.settings(node.host, worker)
     structured = ("task_queues", "task_routes")  # compared as queues, and by where tasks arrive
     differing = [
         f"{name} is {said['conf'].get(name)!r}, planned {wanted!r}"

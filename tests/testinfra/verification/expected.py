@@ -136,6 +136,13 @@ def worker_options(unit: Mapping[str, Any]) -> dict[str, str]:
     return texts | {name: str(number) for name, number in numbers.items() if number is not None}
 
 
+def settings(host: Host, unit: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan's settings as they are in force in a worker."""
+    shared: dict[str, Any] = json.loads(json.dumps(host.plan["settings"]))
+    once = {"task_acks_late": False, "task_reject_on_worker_lost": False}
+    return shared | (once if unit["delivery"] == "at_most_once" else {})
+
+
 def consumers(deployment: Deployment) -> dict[str, int]:
     """How many consumers each queue must have."""
     counts = dict.fromkeys(deployment.plan["broker"]["queues"], 0)

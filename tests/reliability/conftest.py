@@ -16,6 +16,7 @@ from trial.sides import Side
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tasks", type=int, default=1000, help="accepted tasks a fault, at least (1000)")
+    parser.addoption("--control-tasks", type=int, default=200, help="the same with Celery's defaults (200)")
     parser.addoption("--rate", type=float, default=40.0, help="tasks a second (40)")
     parser.addoption("--fault", action="append", choices=[*FAULTS], help="only this one; may be repeated")
     parser.addoption("--rows", type=Path, help="append each row to this file, as a line of JSON")
@@ -42,7 +43,8 @@ def strike(pytestconfig: pytest.Config) -> Callable[[Side, str, Fault], Row]:
     """Runs one fault, shows its row and keeps it."""
 
     def strike(side: Side, name: str, fault: Fault) -> Row:
-        result = row.run(side, name, fault, pytestconfig.getoption("tasks"), pytestconfig.getoption("rate"))
+        tasks = pytestconfig.getoption("tasks" if side.dead_letter else "control_tasks")
+        result = row.run(side, name, fault, tasks, pytestconfig.getoption("rate"))
         if file := pytestconfig.getoption("rows"):
             with file.open("a", encoding="utf-8") as rows:
                 rows.write(json.dumps({"side": side.name, **result.as_dict()}) + "\n")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from trial import hosts
 from trial.hosts import BROKER, WORKERS, await_true
-from trial.ledger import Ledger
+from trial.ledger import Effect, Ledger
 from trial.load import Stream
 
 #: How long a network is cut, and a broker silent: longer than it takes both sides to notice.
@@ -56,16 +56,26 @@ class Scene:
         await_true("a task runs that takes long enough to be hit", look, 60)
         return found[0]
 
-    def await_end(self, task_id: str | None, seconds: float) -> None:
-        """Wait until this task, which must have been accepted, is done."""
+    def await_start(self, task_id: str | None) -> Effect:
+        """Wait until this task, which must have been accepted, begins."""
+        return self._await(task_id, "start", 60)
+
+    def await_end(self, task_id: str | None, seconds: float) -> Effect:
+        """Wait until it is done."""
+        return self._await(task_id, "end", seconds)
+
+    def _await(self, task_id: str | None, event: str, seconds: float) -> Effect:
         if task_id is None:
             raise RuntimeError(f"the task was not accepted: {self.stream.refused[-1]}")
+        found: list[Effect] = []
 
-        def ended() -> bool:
+        def look() -> bool:
             self.ledger.update()
-            return task_id in self.ledger.ended
+            found[:] = [e for e in reversed(self.ledger.effects) if e.id == task_id and e.event == event]
+            return bool(found)
 
-        await_true(f"task {task_id} is done", ended, seconds, pause=0.5)
+        await_true(f"task {task_id} comes to its {event}", look, seconds, pause=0.5)
+        return found[0]
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -82,14 +92,10 @@ def kill_child(scene: Scene) -> None:
 
 
 def out_of_memory(scene: Scene) -> None:
-    """One task outgrows MemoryMax when it is tried first."""
-    task_id = scene.stream.send("effects.hungry", 0.1, 1000)
-
-    def started() -> bool:
-        scene.ledger.update()
-        return any(effect.id == task_id for effect in scene.ledger.effects)
-
-    await_true("the task that needs much memory runs", started, 60)
+    """One task outgrows MemoryMax when it is tried first; the kernel must have killed its process."""
+    start = scene.await_start(scene.stream.send("effects.hungry", 0.1, 1000))
+    gone = f"process {start.pid} on {start.host} is killed"
+    await_true(gone, lambda: not hosts.is_there(start.host, start.pid), 25)
 
 
 def hang_main(scene: Scene) -> None:
@@ -173,17 +179,14 @@ def change_limit(scene: Scene) -> None:
     workers["fast"]["time_limit"] += 1 + int(time.time()) % 1000
     changes = {"celery_workers": workers, "app_source": source(version_of("current"))}
     hosts.playbook("site.yml", "-e", json.dumps(changes))
+    for host in WORKERS:  # fails where no worker has it
+        hosts.run(host, "pgrep", "--full", f"[-]-time-limit={workers['fast']['time_limit']}")
 
 
 def release_near_limit(scene: Scene) -> None:
     """The old release's worker must be let finish what takes nearly as long as it may."""
     task_id = scene.stream.send("effects.slow", NEARLY_THE_LIMIT)
-
-    def runs() -> bool:
-        scene.ledger.update()
-        return any(effect.id == task_id for effect in scene.ledger.effects)
-
-    await_true("the long task runs", runs, 60)
+    scene.await_start(task_id)
     release(scene)
     scene.await_end(task_id, 2 * NEARLY_THE_LIMIT)
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCENARIO = "reliability"
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
 CACHE = ROOT / ".cache" / SCENARIO
+LONGEST = 900  # seconds that a command may take
 BROKER, WORKERS = "broker1", ("worker1", "worker2")
 CUT = """table inet cut {{
   chain in {{ type filter hook input priority 0; ip saddr {address} drop; }}
@@ -43,7 +44,19 @@ def await_true(what: str, condition: Callable[[], object], seconds: float, pause
 def local(*command: str, stdin: str | None = None, environment: Mapping[str, str] | None = None) -> str:
     """What a command here prints; it must succeed."""
     every = {**os.environ, **(environment or {})}
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, cwd=ROOT, env=every)
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env=every,
+            timeout=LONGEST,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{shlex.join(command)[:300]}: not done after {LONGEST} s") from error
     if done.returncode:
         raise HostError(f"{shlex.join(command)[:300]}: {(done.stdout + done.stderr).strip()[-4000:]}")
     return done.stdout

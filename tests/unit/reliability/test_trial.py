@@ -14,7 +14,7 @@ import pytest
 from trial import table
 from trial.ledger import Effect, Ledger, settle
 from trial.load import Stream, Watch, mix
-from trial.row import Row
+from trial.row import Row, notable
 
 
 def effect(task: str, event: str, retries: int = 0, at: float = 0.0, host: str = "w1", seconds: float = 0.0) -> Effect:
@@ -150,3 +150,18 @@ def test_the_page_shows_each_side_and_its_sum() -> None:
     assert "| 0 of 8 (broker away) |" in deployed
     assert "| together | 3 | 1,500 | 1,500 | 0 |" in deployed
     assert "| fault a | 1 | 900 | 893 | **7** |" in control
+
+
+# --- what a failure shows ---------------------------------------------------------------------------------------------
+
+
+def test_the_journal_of_a_failure_leaves_out_ordinary_tasks() -> None:
+    journal = [
+        "Nov 23 08:44:07 worker1 celery-worker-fast@2[488]: Task effects.flaky[9c70] received",
+        "Nov 23 08:44:07 worker1 celery-worker-fast@2[724]: Task effects.fast[70a0] succeeded in 0.04s: None",
+        "Nov 23 08:49:53 worker1 python[89]:   . effects.fast",
+        "Nov 23 08:44:08 worker1 celery-worker-fast@2[724]: Task effects.fast[70a0] raised unexpected: KeyError()",
+        "Nov 23 08:49:54 worker1 systemd[1]: Started celery-worker-fast@2.service.",
+    ]
+    assert notable("\n".join(journal)) == journal[3:]
+    assert notable("\n".join(journal), lines=1) == journal[4:]

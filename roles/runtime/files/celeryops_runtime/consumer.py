@@ -60,8 +60,8 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
             return super().ensure_connected(watchdog.feed(conn))
 
         def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
-            options = chatter(self.app)
-            return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat, **options))
+            unconfirmed = chatter(self.app)
+            return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat, **unconfirmed))
 
         def update_strategies(self) -> None:
             if options.at_most_once:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd learns when the service really works, and when it stops.
+"""systemd learns when the service really works (and in ``warmstop``, when it stops).
 
 A worker is ready once it consumes (and has said from which queues), beat once its schedule is loaded.
 """

@@ -107,6 +107,7 @@ RESERVED_SETTINGS: dict[str, str] = {
     "task_acks_on_failure": DERIVED,
     "task_acks_on_timeout": DERIVED,
     "task_reject_on_worker_lost": DERIVED,
+    "task_retry_on_worker_lost": DERIVED,
     "task_create_missing_queues": DERIVED,
     "task_default_exchange": DERIVED,
     "task_default_exchange_type": DERIVED,
@@ -761,6 +762,9 @@ def _settings(
         "task_acks_on_failure": True,
         "task_acks_on_timeout": True,
         "task_reject_on_worker_lost": True,
+        # A task that kills its worker must not come back for ever. RabbitMQ counts its deliveries, and a retry would
+        # be a message with a count of its own; Redis counts nothing, so there Celery counts retries.
+        "task_retry_on_worker_lost": not amqp,
         "task_publish_retry": True,
         "task_publish_retry_policy": {
             "max_retries": 60,

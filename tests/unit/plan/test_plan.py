@@ -171,6 +171,7 @@ def test_settings_lose_no_task() -> None:
     settings = plan_of()["settings"]
     assert settings["task_acks_late"] is True
     assert settings["task_reject_on_worker_lost"] is True
+    assert settings["task_retry_on_worker_lost"] is False, "it would escape the delivery limit"
     assert settings["broker_transport_options"]["confirm_publish"] is True
     assert settings["task_create_missing_queues"] is False
     assert settings["accept_content"] == ["json"]
@@ -187,6 +188,9 @@ def test_redis_as_broker_waits_longer_than_any_task_and_knows_no_quorum() -> Non
     plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200}})
     assert plan["settings"]["broker_transport_options"]["visibility_timeout"] > 2 * 7200
     assert "quorum" not in json.dumps(plan)
+    assert plan["settings"]["task_retry_on_worker_lost"] is True, (
+        "a task that kills its worker would come back for ever"
+    )
 
 
 def test_users_of_a_redis_that_is_broker_and_backend() -> None:

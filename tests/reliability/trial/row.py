@@ -19,6 +19,8 @@ from trial.sides import Side
 #: How long may it take until all is well again, until everything is done (what is late is not lost), and until a quiet
 #: queue counts as settled.
 RECOVERY_SECONDS, REST_SECONDS, QUIET_SECONDS = 150, 240, 12
+#: A fault strikes again after so many accepted tasks.
+TASKS_A_STRIKE = 500
 ORDINARY = re.compile(r"Task \S+\[\S+\] (received|succeeded|retry)|^\S+ \d+ \S+ \S+ \w+\[\d+\]: [ -]")
 
 
@@ -110,6 +112,11 @@ class Trial:
         await_true("all units are active", self.units_active, seconds, pause=0.5)
         self.probe(seconds)
 
+    def flow(self, tasks: int) -> None:
+        """Wait until so many tasks were accepted in all."""
+        seconds = RECOVERY_SECONDS + 2 * TASKS_A_STRIKE / self.stream.rate
+        await_true(f"{tasks} tasks are accepted", lambda: len(self.stream.accepted) >= tasks, seconds)
+
     def rest(self) -> None:
         """Wait until everything that was accepted is done, or nothing happens any more."""
         end = time.monotonic() + REST_SECONDS
@@ -172,6 +179,7 @@ def run(side: Side, name: str, fault: Fault, tasks: int, rate: float) -> Row:
             try:
                 while not row.strikes or len(trial.stream.accepted) < tasks:
                     _strike(trial, fault, row)
+                    trial.flow(min(tasks, row.strikes * TASKS_A_STRIKE))
             except (HostError, TimeoutError, RuntimeError) as error:
                 row.problems.append(f"strike {row.strikes}: {error}")
         stopped = time.monotonic()

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes roles/<role>/README.md from the role's argument specification. Run it after changing one."""
+"""Writes roles/<role>/README.md from the role's argument specification, and the table in README.md from
+bench/RELIABILITY.md. Run it after changing one of them.
+"""
 
 from __future__ import annotations
 
@@ -49,18 +51,41 @@ def readme(role: str) -> str:
     return "\n".join([*lines, "", "Written by docs/generate.py from meta/argument_specs.yml; do not edit.", ""])
 
 
+def table(section: str) -> list[dict[str, str]]:
+    """The rows of a Markdown text's table."""
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line
+    )
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def front_page() -> str:
+    """README.md with what was measured last: no number there is written by hand."""
+    _, deployed, control = (ROOT / "bench/RELIABILITY.md").read_text().split("\n## ")
+    defaults = {row["fault"]: row["lost"].strip("*") for row in table(control)}
+    lines = [
+        "| fault under load | accepted | lost | ran twice | with Celery's defaults, lost |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in table(deployed):
+        name = f"**{row['fault']}**" if row["fault"] == "together" else row["fault"]
+        other = defaults.get(row["fault"], "")
+        lines.append(f"| {name} | {row['accepted']} | **{row['lost'].strip('*')}** | {row['ran twice']} | {other} |")
+    begin, end = "<!-- measured: docs/generate.py writes this from bench/RELIABILITY.md -->", "<!-- end -->"
+    before, _, rest = (ROOT / "README.md").read_text().partition(begin)
+    return "\n".join([before + begin, "", *lines, "", end + rest.partition(end)[2]])
+
+
 def main() -> int:
     """With --check nothing is written, and the exit code tells whether a page is out of date."""
-    stale = []
-    for role in sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "meta/argument_specs.yml").exists()):
-        page = ROOT / "roles" / role / "README.md"
-        if not page.exists() or page.read_text() != readme(role):
-            stale.append(role)
-            if "--check" not in sys.argv:
-                page.write_text(readme(role))
+    roles = sorted(path.parts[-3] for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+    pages = {f"roles/{role}/README.md": readme(role) for role in roles} | {"README.md": front_page()}
+    stale = [name for name, text in pages.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
     if stale and "--check" in sys.argv:
-        print(f"out of date: roles/{{{','.join(stale)}}}/README.md; run docs/generate.py", file=sys.stderr)
+        print(f"out of date: {', '.join(stale)}; run docs/generate.py", file=sys.stderr)
         return 1
+    for name in stale:
+        (ROOT / name).write_text(pages[name])
     return 0
 
 

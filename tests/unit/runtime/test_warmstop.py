@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from billiard.pool import RUN
+from celery import Celery
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celeryops_runtime import warmstop
@@ -115,6 +117,54 @@ def test_without_an_event_loop_celery_stops_as_ever() -> None:
     pool = SimpleNamespace(executor=ThreadPoolExecutor(1))
     begin_stop(None, pool)
     pool.executor.submit(lambda: None).result(5)
+
+
+@pytest.fixture
+def children(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[PreforkPool]:
+    """A pool with a real child process, in this event loop."""
+    monkeypatch.setattr("billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT", 10)  # it waits a second, not 30
+    app = Celery("x", set_as_current=False)
+    app.conf.worker_hijack_root_logger = False
+    pool = PreforkPool(limit=1, app=app, initargs=(app, "here"), threads=False)
+    pool.start()
+    pool.register_with_event_loop(hub)
+    yield pool
+    pool.terminate()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_task_given_to_a_child_is_not_forgotten_when_the_consumer_stops(
+    hub: Hub, children: PreforkPool, kept: bool
+) -> None:
+    done: list[Any] = []
+    job = children.apply_async(sum, ([1, 2],), callback=done.append)
+    loop = hub.create_loop()
+    while not job._write_to:
+        next(loop)
+    assert not job._accepted, "it is on its way: nobody has read that it began"
+    assert children._pool._cache
+
+    with warmstop.keep_given(children) if kept else nullcontext():
+        children.flush()
+    assert not job._accepted
+    children.stop()
+
+    assert done == ([3] if kept else []), "what Celery does by itself"
+
+
+def test_a_task_that_waits_for_a_child_goes_back_to_the_broker(hub: Hub, children: PreforkPool) -> None:
+    done: list[Any] = []
+    children.apply_async(sum, ([1, 2],), callback=done.append)
+    with warmstop.keep_given(children):
+        children.flush()
+    children.stop()
+    assert done == []
+
+
+def test_other_pools_have_nothing_to_keep() -> None:
+    for pool in (None, ThreadPool(limit=1)):
+        with warmstop.keep_given(pool):
+            pass
 
 
 def watched(notifications: Notifications, counts: list[int]) -> Watchdog:

@@ -12,6 +12,7 @@ from kombu import pools
 from celeryops_runtime import delivery
 from celeryops_runtime.counts import count
 from celeryops_runtime.options import Options
+from celeryops_runtime.warmstop import keep_given
 from celeryops_runtime.watchdog import Watchdog
 
 logger = get_logger(__name__)
@@ -72,6 +73,10 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
             super().on_ready()
             watchdog.report.counts = partial(count, self.task_buckets)
             watchdog.consuming(self.app.amqp.queues.consume_from)
+
+        def stop(self) -> None:
+            with keep_given(self.pool):
+                super().stop()
 
         def perform_pending_operations(self) -> Any:
             watchdog.ping()  # the loop of transports without an event loop calls this at each turn

@@ -6,13 +6,19 @@ acknowledgements meanwhile, the broker would close the connection after some 20 
 run again. Celery's prefork pool does this itself, from a thread, unless the worker had lost a connection before:
 ``Hub.reset()`` then makes kombu forget its current event loop, and the pool asks for exactly that one. Its threads
 pool does not do it at all.
+
+And Celery forgets, when its consumer stops, each task that a child process has but did not yet report as begun. It
+would be done and never acknowledged, so run again, and its process would wait 30 seconds for somebody to read that.
 """
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import bootsteps
+from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import _run_ready_callbacks
 from celery.concurrency.thread import TaskPool as ThreadPool
 from kombu.asynchronous import set_event_loop
@@ -35,6 +41,19 @@ def drain(executor: Any, hub: Any) -> None:
         _run_ready_callbacks(hub)
         waiting.join(_TURN)
     _run_ready_callbacks(hub)
+
+
+@contextmanager
+def keep_given(pool: Any) -> Iterator[None]:
+    """Meanwhile tasks that were given to a child process count as begun: ``AsynPool.flush()`` lets go of the others."""
+    inner = getattr(pool, "_pool", None)
+    jobs = inner._cache.values() if isinstance(inner, AsynPool) else ()
+    given = [job for job in jobs if job._write_to and not job._accepted and job not in inner.outbound_buffer]
+    for job in given:
+        job._accepted = True
+    yield
+    for job in given:
+        job._accepted = job._worker_pid is not None  # it may have been reported by now
 
 
 @harmless

@@ -43,12 +43,15 @@ def drain(executor: Any, hub: Any) -> None:
     _run_ready_callbacks(hub)
 
 
+def _is_given(job: Any, pool: AsynPool) -> bool:
+    return bool(job._write_to) and not job._accepted and job not in pool.outbound_buffer
+
+
 @contextmanager
 def keep_given(pool: Any) -> Iterator[None]:
     """Meanwhile tasks that were given to a child process count as begun: ``AsynPool.flush()`` lets go of the others."""
     inner = getattr(pool, "_pool", None)
-    jobs = inner._cache.values() if isinstance(inner, AsynPool) else ()
-    given = [job for job in jobs if job._write_to and not job._accepted and job not in inner.outbound_buffer]
+    given = [job for job in inner._cache.values() if _is_given(job, inner)] if isinstance(inner, AsynPool) else []
     for job in given:
         job._accepted = True
     yield

@@ -36,7 +36,9 @@ class ActionModule(ActionBase):
         # Tasks run in processes of their own, whose parent is ansible-playbook.
         ours = {"controller": socket.gethostname(), "user": getpass.getuser(), "process": os.getppid()}
         result = self._call(task_vars, _holder=ours)
-        if result.get("taken") and is_dead(result["holder"]) and not self._task.check_mode:
+        if result.get("taken") and is_dead(result["holder"]):
+            if self._task.check_mode or self._task.args.get("state") == "free":
+                return {**result, "taken": False}
             result = self._call(task_vars, _holder=ours, _instead_of=result["holder"])
         if not result.get("taken"):
             return result

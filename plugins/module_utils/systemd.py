@@ -292,3 +292,9 @@ def stray_templates(pattern: str, declared: Collection[str], folder: str = OWN_F
         for name, path in files.items()
         if fnmatch.fnmatchcase(name, template(pattern)) and name not in kept and os.path.isfile(path)
     )
+
+
+def slices(templates: Sequence[str]) -> list[str]:
+    """Find the files of slices that are named like these templates: nothing else runs in them."""
+    named = (path.replace("@.service", ".slice") for path in templates)
+    return [path for path in named if path.endswith(".slice") and os.path.isfile(path)]

@@ -22,9 +22,9 @@ options:
     type: str
     required: true
   state:
-    description: Whether to take it or to give it back.
+    description: Whether to take it, to give it back, or (V(free)) only to see that nobody else who lives has it.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, free]
     default: present
 attributes:
   check_mode:
@@ -102,7 +102,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "purpose": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "free"], "default": "present"},
             "_holder": {"type": "dict", "default": {}},
             "_instead_of": {"type": "dict"},
         },
@@ -116,9 +116,11 @@ def main() -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         module.exit_json(changed=ours, holder={})
-    if module.check_mode:
+    looks = module.params["state"] == "free"
+    if module.check_mode or looks:
         other = holder_of(path)
-        module.exit_json(changed=other is None, holder=other or {}, taken=not (other is None or same(other, holder)))
+        taken = not (other is None or same(other, holder))
+        module.exit_json(changed=other is None and not looks, holder=other or {}, taken=taken)
     holder["since"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     other = take(path, holder, module.params["_instead_of"])
     module.exit_json(changed=other is None, holder=holder if other is None else other, taken=other is not None)

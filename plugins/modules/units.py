@@ -75,7 +75,8 @@ options:
         running, failed or enabled, but not in O(units), is stopped within its own stop time-out and disabled.
       - This comes last, when everything in O(units) is up, for all such units at once.
       - Then unit files of templates below C(/etc/systemd/system) that match it are removed, unless a unit in O(units)
-        is an instance of theirs. Their drop-ins stay.
+        is an instance of theirs, and so are slices that are named like them (V(celery-worker-old.slice)). Their
+        drop-ins stay.
       - A pattern that also matches units of the system itself, such as V(*.service), is refused.
     type: str
   prune_marker:
@@ -140,7 +141,9 @@ held:
   elements: str
   returned: always
 pruned:
-  description: Units that were not declared and are stopped and disabled now, and templates whose file was removed.
+  description:
+    - Units that were not declared and are stopped and disabled now, and templates (and their slices) whose file was
+      removed.
   type: list
   elements: str
   returned: always
@@ -173,6 +176,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     patience,
     plan,
     refusal,
+    slices,
     stray_templates,
     strays,
 )
@@ -357,6 +361,7 @@ def prune(systemd: Systemd, pattern: str, marker: str, declared: Sequence[str]) 
     steps = replace(steps, reset=(*steps.stop, *steps.reset))  # what had to be killed would stay as failed
     templates = stray_templates(pattern, declared, OWN_FILES)
     files = [path for path in templates if holds(os.path.basename(path), marker, OWN_FILES)]
+    files += slices(files)
     if not systemd.module.check_mode:
         converge(systemd, steps, Restarts({}, {}))
         for path in files:

@@ -30,9 +30,14 @@ def test_one_has_it_until_it_gives_it_back(run_module: Run, tmp_path: Path) -> N
     assert refused["taken"] is True
     assert refused["holder"]["user"] == "me"  # type: ignore[index]
     assert take(YOU, check=True)["taken"] is True
+    assert take(YOU, state="free")["taken"] is True
+    assert take(ME, state="free")["taken"] is False
     assert take(ME)["taken"] is False, "the same run may ask again"
     assert take(YOU, state="absent")["changed"] is False, "nobody gives back what is another's"
     assert take(ME, state="absent")["changed"] is True
+    looked = take(YOU, state="free")
+    assert (looked["taken"], looked["changed"]) == (False, False)
+    assert not (tmp_path / "lock").exists(), "who looks takes nothing"
     assert take(YOU)["taken"] is False
 
 

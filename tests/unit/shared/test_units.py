@@ -250,7 +250,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: Path) -> None:
-    for name in ("w-a@.service", "w-b@.service", "other@.service"):
+    for name in ("w-a@.service", "w-b@.service", "other@.service", "w-a.slice", "w-b.slice", "other.slice"):
         (folder / name).write_text("")
     failed = {"ActiveState": "failed", "UnitFileState": "disabled"}
     looping = {"ActiveState": "activating", "SubState": "auto-restart", "UnitFileState": "enabled"}
@@ -264,7 +264,7 @@ def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: P
             "w-c.service": RUNNING,
         }
     )
-    pruned = ["w-a@2.service", "w-b@1.service", "w-b@2.service", "w-b@.service"]
+    pruned = ["w-a@2.service", "w-b@1.service", "w-b@2.service", "w-b@.service", "w-b.slice"]
     foreseen = host({"name": "w-a@1"}, prune=OURS, check=True, diff=True)
     assert (foreseen["changed"], foreseen["pruned"]) == (True, pruned)
     assert "stop w-a@2.service\n" in foreseen["diff"]["after"]
@@ -281,6 +281,7 @@ def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: P
         "daemon-reload",
     ]
     assert sorted(path.name for path in folder.glob("*@.service")) == ["other@.service", "w-a@.service"]
+    assert sorted(path.name for path in folder.glob("*.slice")) == ["other.slice", "w-a.slice"]
     again = host({"name": "w-a@1"}, prune=OURS)
     assert (again["changed"], again["pruned"]) == (False, [])
     assert host.calls == []

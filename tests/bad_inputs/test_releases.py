@@ -181,6 +181,9 @@ def test_two_releases_at_once_and_the_way_back(
         assert code != 0
         assert "a release is going on since" in said(output)
         assert "wait until it has ended" in said(output)
+        code, output = operator.run("site")
+        assert code != 0
+        assert "a release is going on since" in said(output)
     finally:
         on_host("rm /var/lib/celery/wait")
         code, output = finish(first)
@@ -191,6 +194,42 @@ def test_two_releases_at_once_and_the_way_back(
     assert code == 0, output
     assert on_host("readlink /opt/celery/app/current") == before
     on_host("celery-run shop ping --timeout 30")
+
+
+#: A queue that is declared no more, with a message, made by an account of its own.
+RETIRED = """
+set -eu
+rabbitmqctl -q add_user tester tester-pw
+rabbitmqctl -q set_permissions --vhost celery tester '.*' '.*' '.*'
+celery-run python -c '
+from kombu import Connection
+with Connection("amqp://tester:tester-pw@127.0.0.1:5672/celery") as connection:
+    queue = connection.SimpleQueue("retired", queue_args={"x-queue-type": "quorum"})
+    queue.put("somebody still needs this")
+    queue.close()
+'
+rabbitmqctl -q delete_user tester
+"""
+QUEUES = "rabbitmqctl -q list_queues --vhost celery name messages | grep -E '^(retired|bulk)' | sort"
+
+
+def test_a_queue_is_deleted_only_when_nobody_needs_it(operator: Operator, on_host: Callable[[str], str]) -> None:
+    on_host(RETIRED)
+    until(lambda: "retired\t1\n" in on_host(QUEUES))
+    before = on_host(QUEUES)
+    for variables, sentence in (
+        ({}, "No queue is named; write -e queue=NAME."),
+        ({"queue": "nowhere"}, "RabbitMQ has no queue nowhere"),
+        ({"queue": "bulk"}, "The queue bulk is declared"),
+        ({"queue": "retired"}, "The queue retired holds 1 messages"),
+    ):
+        code, output = operator.run("delete_queue", **variables)
+        assert code != 0
+        assert sentence in said(output)
+        assert on_host(QUEUES) == before
+    code, output = operator.run("delete_queue", queue="retired", with_messages=True)
+    assert code == 0, output
+    assert "retired" not in on_host(QUEUES)
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

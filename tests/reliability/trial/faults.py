@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from trial.load import Stream
 CUT_SECONDS, SILENT_SECONDS = 60, 40
 #: A task of the queue `slow` that needs nearly all of its hard limit of 40 s.
 NEARLY_THE_LIMIT = 35
+#: Seconds that long tasks take among which a release goes out.
+LONG = 10
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,23 @@ def release_near_limit(scene: Scene) -> None:
     scene.await_end(task_id, 2 * NEARLY_THE_LIMIT)
 
 
+def release_among_long(scene: Scene) -> None:
+    """On both hosts there are always tasks that take long, so that each stop must wait for some."""
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.wait(LONG / 2):
+            scene.stream.send("effects.slow", LONG)
+
+    sender = threading.Thread(target=send, name="long tasks")
+    sender.start()
+    try:
+        release(scene)
+    finally:
+        over.set()
+        sender.join()
+
+
 @dataclass(frozen=True)
 class Fault:
     """One row of the table."""
@@ -215,6 +235,7 @@ FAULTS = {
     "limit": Fault("configuration change (site.yml, a new limit)", change_limit, capacity=True),
     "release": Fault("rolling release", release, capacity=True),
     "rollback": Fault("rollback", roll_back, prepare=something_to_go_back_to, capacity=True),
+    "release-among-long": Fault(f"rolling release among tasks of {LONG} s", release_among_long, capacity=True),
     "release-long": Fault(
         f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True
     ),

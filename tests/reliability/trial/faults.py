@@ -20,6 +20,9 @@ from trial.load import Stream
 CUT_SECONDS, SILENT_SECONDS = 60, 40
 #: A task of the queue `slow` that needs nearly all of its hard limit of 40 s.
 NEARLY_THE_LIMIT = 35
+#: Seconds that a unit may take to restart among tasks of 5 s: those it was given last, and its start.
+WARM_STOP = 20
+WORKER_UNITS = "systemctl list-units --plain --no-legend 'celery-worker-*@*.service' | cut -d' ' -f1"
 #: Seconds that long tasks take among which a release goes out.
 LONG = 10
 
@@ -147,6 +150,16 @@ def cut_power(scene: Scene) -> None:
 # --- what an operator does --------------------------------------------------------------------------------------------
 
 
+def restart_units(scene: Scene) -> None:
+    """Each unit in turn, as after an update of the host's libraries; none stops for longer than its tasks need."""
+    for host in WORKERS:
+        for unit in hosts.shell(host, WORKER_UNITS).split():
+            start = time.monotonic()
+            hosts.run(host, "systemctl", "restart", unit)
+            if (seconds := time.monotonic() - start) > WARM_STOP:
+                raise RuntimeError(f"{unit} on {host} took {seconds:.0f} s to restart")
+
+
 def source(version: str) -> str:
     """The same application in that version."""
     folder = hosts.CACHE / "app"
@@ -219,6 +232,7 @@ class Fault:
     strike: Callable[[Scene], None]
     prepare: Callable[[Scene], None] | None = None
     capacity: bool = False  # must not drop
+    gentle: bool = False  # an operator's doing: nothing runs twice
     control: bool = False  # shows something with Celery's defaults, too
 
 
@@ -232,11 +246,14 @@ FAULTS = {
     "network": Fault(f"network cut between a worker host and the broker, {CUT_SECONDS} s", cut_network),
     "half-open": Fault(f"broker accepts and never answers, {SILENT_SECONDS} s", silence_broker),
     "power": Fault("worker host loses power and boots", cut_power, control=True),
-    "limit": Fault("configuration change (site.yml, a new limit)", change_limit, capacity=True),
-    "release": Fault("rolling release", release, capacity=True),
-    "rollback": Fault("rollback", roll_back, prepare=something_to_go_back_to, capacity=True),
-    "release-among-long": Fault(f"rolling release among tasks of {LONG} s", release_among_long, capacity=True),
+    "restart": Fault("every worker unit restarted in turn", restart_units, gentle=True),
+    "limit": Fault("configuration change (site.yml, a new limit)", change_limit, capacity=True, gentle=True),
+    "release": Fault("rolling release", release, capacity=True, gentle=True),
+    "rollback": Fault("rollback", roll_back, prepare=something_to_go_back_to, capacity=True, gentle=True),
+    "release-among-long": Fault(
+        f"rolling release among tasks of {LONG} s", release_among_long, capacity=True, gentle=True
+    ),
     "release-long": Fault(
-        f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True
+        f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True, gentle=True
     ),
 }

@@ -224,3 +224,5 @@ def _fill(row: Row, trial: Trial, account: Account, fault: Fault) -> None:
         )
     if fault.capacity and row.short:
         row.problems.append(f"queues had fewer consumers than {dict(trial.side.queues)}: {row.short}")
+    if fault.gentle and (row.twice or row.cut_off):
+        row.problems.append(f"nothing broke, but {row.twice} tasks ran twice and {row.cut_off} were cut off")

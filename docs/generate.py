@@ -62,15 +62,16 @@ def table(section: str) -> list[dict[str, str]]:
 def front_page() -> str:
     """README.md with what was measured last: no number there is written by hand."""
     _, deployed, control = (ROOT / "bench/RELIABILITY.md").read_text().split("\n## ")
-    defaults = {row["fault"]: row["lost"].strip("*") for row in table(control)}
+    defaults = {row["fault"]: f"{row['lost'].strip('*')} of {row['accepted'].split()[0]}" for row in table(control)}
     lines = [
-        "| fault under load | accepted | lost | ran twice | with Celery's defaults, lost |",
-        "| --- | --- | --- | --- | --- |",
+        "| fault under load | times | accepted | lost | ran twice | with Celery's defaults, lost |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in table(deployed):
         name = f"**{row['fault']}**" if row["fault"] == "together" else row["fault"]
         other = defaults.get(row["fault"], "")
-        lines.append(f"| {name} | {row['accepted']} | **{row['lost'].strip('*')}** | {row['ran twice']} | {other} |")
+        lost = f"**{row['lost'].strip('*')}**"
+        lines.append(f"| {name} | {row['times']} | {row['accepted']} | {lost} | {row['ran twice']} | {other} |")
     begin, end = "<!-- measured: docs/generate.py writes this from bench/RELIABILITY.md -->", "<!-- end -->"
     before, _, rest = (ROOT / "README.md").read_text().partition(begin)
     return "\n".join([before + begin, "", *lines, "", end + rest.partition(end)[2]])

@@ -361,9 +361,12 @@ def prune(systemd: Systemd, pattern: str, marker: str, declared: Sequence[str]) 
     steps = replace(steps, reset=(*steps.stop, *steps.reset))  # what had to be killed would stay as failed
     templates = stray_templates(pattern, declared, OWN_FILES)
     files = [path for path in templates if holds(os.path.basename(path), marker, OWN_FILES)]
-    files += slices(files)
+    empty = slices(files)
+    files += empty
     if not systemd.module.check_mode:
         converge(systemd, steps, Restarts({}, {}))
+        if empty:
+            systemd.must("stop", "--", *map(os.path.basename, empty))
         for path in files:
             os.unlink(path)
         if files:

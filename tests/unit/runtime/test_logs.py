@@ -103,6 +103,18 @@ def test_celerys_own_lines_have_the_fields_too(logger: logging.Logger, journald:
     assert (entry["CELERY_TASK_NAME"], entry["CELERY_TASK_ID"]) == ("shop.charge", "42")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["Discarding revoked task: %s[%s]", "Soft time limit (45s) exceeded for %s[%s]", "Hard time limit for %s[%s]!"],
+)
+def test_what_celery_says_in_the_text_only_is_found_by_the_tasks_id(text: str) -> None:
+    task_id = "1a06cacb-0f3c-4d1e-9d54-0123456789ab"
+    record = logging.LogRecord("celery.worker.request", logging.INFO, "", 1, text, ("shop.tasks.charge", task_id), None)
+    assert logs.task_of(record) == logs.TaskName("shop.tasks.charge", task_id, in_text=True)
+    record.name = "shop"
+    assert logs.task_of(record) is None, "others may name tasks that they are not about"
+
+
 def test_outside_a_task_a_line_is_itself(logger: logging.Logger, journald: Journald) -> None:
     logger.info("ready", extra={"data": {"id": None}})
     entry = journald.entry()

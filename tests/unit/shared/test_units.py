@@ -262,6 +262,7 @@ def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: P
             "w-b@2.service": failed,
             "other@1.service": RUNNING,
             "w-c.service": RUNNING,
+            "w-b.slice": RUNNING,
         }
     )
     pruned = ["w-a@2.service", "w-b@1.service", "w-b@2.service", "w-b@.service", "w-b.slice"]
@@ -278,6 +279,7 @@ def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: P
         "stop w-a@2.service w-b@1.service",
         "disable w-a@2.service w-b@1.service",
         "reset-failed w-a@2.service w-b@1.service w-b@2.service",
+        "stop w-b.slice",
         "daemon-reload",
     ]
     assert sorted(path.name for path in folder.glob("*@.service")) == ["other@.service", "w-a@.service"]

@@ -7,6 +7,7 @@ Celery's own handlers are replaced where Celery set them up itself. An app that 
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from celeryops_runtime.guard import harmless
 #: syslog's priorities.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG = 7
+#: How Celery names a task where it says it in the text only: discarded as revoked, over its time limit.
+_NAMED = re.compile(r"(?P<name>[\w.]+)\[(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\]")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ def task_of(record: logging.LogRecord) -> TaskName | None:
     data = getattr(record, "data", None)
     if isinstance(data, Mapping) and data.get("id") and data.get("name"):
         return TaskName(str(data["name"]), str(data["id"]), in_text=True)
+    if record.name.startswith("celery.worker") and (found := _NAMED.search(record.getMessage())):
+        return TaskName(found["name"], found["id"], in_text=True)
     task = _state.get_current_task()
     if task and task.request and task.request.id:
         return TaskName(str(task.name), str(task.request.id))

@@ -11,9 +11,18 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 
+def here() -> dict[str, str]:
+    """Where this run's process number means something: containers may share the name of their host."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return {"controller": socket.gethostname(), "user": getpass.getuser(), "space": space}
+
+
 def is_dead(holder: dict[str, Any]) -> bool:
     """Whether it is known that the run that holds the lock has ended: it was this controller's, of this account."""
-    if (holder.get("controller"), holder.get("user")) != (socket.gethostname(), getpass.getuser()):
+    if any(holder.get(key) != value for key, value in here().items()):
         return False
     try:
         os.kill(int(holder.get("process", 0)), 0)
@@ -34,7 +43,7 @@ class ActionModule(ActionBase):
         """Do it."""
         super().run(tmp, task_vars)
         # Tasks run in processes of their own, whose parent is ansible-playbook.
-        ours = {"controller": socket.gethostname(), "user": getpass.getuser(), "process": os.getppid()}
+        ours = {**here(), "process": os.getppid()}
         result = self._call(task_vars, _holder=ours)
         if result.get("taken") and is_dead(result["holder"]):
             if self._task.check_mode or self._task.args.get("state") == "free":

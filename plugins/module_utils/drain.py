@@ -35,8 +35,10 @@ def drain_files(plan: Mapping[str, Any], etc: str, queue: str = "", back: bool |
     return [folder, *({"path": f"{etc}/drained/{name}", "content": "", "mode": "0644"} for name in marks)]
 
 
-def drain_report(result: Mapping[str, Any]) -> str:
-    """One sentence from what the units module returned."""
+def drain_report(result: Mapping[str, Any], check_mode: bool = False) -> str:
+    """One sentence from what the units module returned; in a dry run that has not seen the files it goes by."""
+    if check_mode:
+        return "only the files are shown: whether workers would stop or start follows from them when they are there"
     held, started = list(result.get("held") or []), list(result.get("started") or [])
     parts = []
     if held:

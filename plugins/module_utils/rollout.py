@@ -27,7 +27,29 @@ def problem_of(hosts: Hosts, asked: Collection[str], present: Collection[str]) -
     return "\n".join(f"{', '.join(names)}: {story}" for story, names in hosts_of.items())
 
 
-def outcome_of(hosts: Hosts, asked: Collection[str], present: Collection[str]) -> dict[str, Any]:
+def in_use(prepared: Mapping[str, Any]) -> str:
+    """What a host uses after a roll-out that failed: what it had, or what it came from when that was only half done."""
+    return str(prepared.get("fallback") or prepared.get("current") or "")
+
+
+def _failed(prepared: Mapping[str, Mapping[str, Any]], problem: str, present: Collection[str]) -> str:
+    hosts_of: dict[str, list[str]] = {}
+    for host, each in prepared.items():
+        if host in present:
+            hosts_of.setdefault(in_use(each) or "no release", []).append(host)
+    if len(hosts_of) <= 1:
+        where = "every host" if len(present) == len(prepared) else "every host that can be reached"
+        return f"The old release is in use on {where}, because:\n{problem}"
+    releases = "; ".join(f"{release} on {', '.join(hosts)}" for release, hosts in hosts_of.items())
+    return (
+        f"The hosts use what they used before, which differs: {releases}. Run release.yml again when this is mended, "
+        f"or rollback.yml -e release=<id>:\n{problem}"
+    )
+
+
+def outcome_of(
+    hosts: Hosts, asked: Collection[str], present: Collection[str], check_mode: bool = False
+) -> dict[str, Any]:
     """How the roll-out ended, as ``ok`` and a ``sentence``."""
     prepared = {host: hosts[host].get("__app_prepared") or {} for host in asked}
     stuck = {host: str(hosts[host]["__rollout_stuck"]) for host in asked if hosts[host].get("__rollout_stuck")}
@@ -40,8 +62,9 @@ def outcome_of(hosts: Hosts, asked: Collection[str], present: Collection[str]) -
             f"rollback.yml when this is mended:\n{stories}",
         }
     if problem:
-        return {"ok": False, "sentence": f"The old release is in use on every host, because:\n{problem}"}
+        return {"ok": False, "sentence": _failed(prepared, problem, present)}
     releases = sorted({str(each.get("release")) for each in prepared.values()})
     before = sorted({str(each.get("current")) for each in prepared.values() if each.get("current")} - {*releases})
     instead = f", instead of {', '.join(before)}" if before else ", as before"
-    return {"ok": True, "sentence": f"{', '.join(releases)} is in use on {', '.join(asked)}{instead}."}
+    verb = "would be" if check_mode else "is"
+    return {"ok": True, "sentence": f"{', '.join(releases)} {verb} in use on {', '.join(asked)}{instead}."}

@@ -64,7 +64,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-WHO = ("controller", "user", "process")
+WHO = ("controller", "user", "space", "process")
 
 
 def same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:

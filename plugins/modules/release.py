@@ -27,6 +27,11 @@ options:
   release:
     description: Instead of O(source), the id of a release that is on the host, or V(previous).
     type: str
+  previous:
+    description:
+      - Id of the release to be remembered as the one before, nothing for none. By default that is the one in use until
+        now; who puts the old release back after a failure must not leave the failed one there.
+    type: str
   state:
     description: Whether to only build the release, or to make it the current one, and then remove old ones.
     type: str
@@ -280,29 +285,45 @@ class Home:
                 found.append(Installed(entry.name, marker.exists(), marker.stat().st_mtime if marker.exists() else 0.0))
         return found
 
-    def switch(self, release: str) -> None:
+    def before(self, release: str, told: str | None) -> str:
+        """What is the release before this one, once it is current: what is current now, unless it is told."""
+        current = link_target(self.current)
+        if told is not None:
+            return told
+        return current if current and current != release else link_target(self.previous)
+
+    def switch(self, release: str, before: str) -> None:
         """Make a release the current one, and remember the one before."""
-        old = link_target(self.current)
-        if old and old != release:
-            set_link(self.previous, f"releases/{old}")
+        if before:
+            set_link(self.previous, f"releases/{before}")
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.previous)
         set_link(self.current, f"releases/{release}")
 
-    def at_work(self) -> Counter[str]:
-        """How many processes work in which release."""
+    def at_work(self, user: str) -> Counter[str]:
+        """How many processes of the service's user work in which release; others may just look around there."""
         found: Counter[str] = Counter()
+        try:
+            uid = pwd.getpwnam(user).pw_uid
+        except KeyError:
+            return found
         for link in glob.glob("/proc/[0-9]*/cwd"):
             with contextlib.suppress(OSError):
+                if os.stat(os.path.dirname(link)).st_uid != uid:
+                    continue
                 folder = Path(os.readlink(link))
                 if folder.is_relative_to(self.releases):
                     found[folder.relative_to(self.releases).parts[0]] += 1
         return found
 
-    def fallback(self, release: str) -> str:
+    def fallback(self, release: str, user: str) -> str:
         """What to go back to when this release fails."""
         current = link_target(self.current)
         if current != release:
             return current
-        return next((name for name, _ in self.at_work().most_common() if name != release and self.complete(name)), "")
+        others = (name for name, _ in self.at_work(user).most_common() if name != release)
+        return next(filter(self.complete, others), "")
 
     def need_space(self, mebibytes: int) -> None:
         """Refuse to start what would fill the disk."""
@@ -437,6 +458,7 @@ def minor_of(version: str) -> str:
 OPTIONS: dict[str, dict[str, Any]] = {
     "source": {"type": "str"},
     "release": {"type": "str"},
+    "previous": {"type": "str"},
     "state": {"type": "str", "choices": ["prepared", "current"], "default": "current"},
     "home": {"type": "path", "default": "/opt/celery/app"},
     "app": {"type": "str"},
@@ -487,7 +509,7 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             raise
         minor = None
     built = bool(params["source"]) and not home.complete(release, minor)
-    before, fallback = link_target(home.current), home.fallback(release)
+    before, fallback = link_target(home.current), home.fallback(release, params["user"])
     # A release that is built anew while it is in use (for another Python) gets a new link: its users must restart.
     anew = built or home.newer_than_its_link(release)
     switched = params["state"] == "current" and (anew or before != release)
@@ -497,13 +519,15 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             if params["_kind"] != "requirement" and params["_content"] is None:
                 return {"changed": False, "_needs_content": True}
             Builder(home.folder(release), uv, params).build(params["_kind"], params["source"], params["_content"])
-    previous = before if switched and before != release else link_target(home.previous)
+    previous = home.before(release, params["previous"]) if switched else link_target(home.previous)
     if switched and not check_mode:
-        home.switch(release)
+        home.switch(release, previous)
     pruned: list[str] = []
     if params["state"] == "current":
         others = [each for each in home.installed() if each.name != release]
-        pruned = to_prune([*others, Installed(release, True, time.time())], {release, previous}, params["keep"])
+        # What an interrupted run left running needs its files.
+        needed = {release, previous, *home.at_work(params["user"])}
+        pruned = to_prune([*others, Installed(release, True, time.time())], needed, params["keep"])
         for name in () if check_mode else pruned:
             shutil.rmtree(home.folder(name))
     return {

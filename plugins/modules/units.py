@@ -69,6 +69,10 @@ options:
   timeout:
     description: Seconds to wait for all units; by default what the units' own time-outs allow.
     type: int
+  skip_missing:
+    description: Whether units that systemd knows no file of are left out, instead of being an error.
+    type: bool
+    default: false
   prune:
     description:
       - A shell pattern of unit names, such as V(celery-worker-*@*.service). Every unit that matches it and is loaded,
@@ -406,6 +410,7 @@ def main() -> None:
             "surge": {"type": "int", "default": 0},
             "changed_paths": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int"},
+            "skip_missing": {"type": "bool", "default": False},
             "prune": {"type": "str"},
             "prune_marker": {"type": "str", "default": ""},
         },
@@ -419,6 +424,11 @@ def main() -> None:
             systemd.fail(f"units: {unit.name} is listed twice.")
         if unit.masked and unit.state == "started":
             systemd.fail(f"units: {unit.name} can not be both masked and started.")
+    if module.params["skip_missing"]:
+        known = systemd.show(names)
+        units = [unit for unit in units if known[unit.name].known]
+        names = [unit.name for unit in units]
+    held = [entry["name"] for entry in module.params["units"] if is_held(entry)]
     pattern = module.params["prune"]
     if pattern is not None and (sentence := refusal(pattern)):
         systemd.fail(sentence)
@@ -453,7 +463,7 @@ def main() -> None:
         "stopped": list(steps.stop),
         "enabled": list(steps.enable),
         "disabled": list(steps.disable),
-        "held": [full_name(entry["name"]) for entry in module.params["units"] if is_held(entry)],
+        "held": [name for name in map(full_name, held) if name in names],
         "pruned": [*sorted({*surplus.stop, *surplus.disable, *surplus.reset}), *map(os.path.basename, files)],
     }
     if module._diff:

@@ -38,6 +38,7 @@ def die(**_):
 #: Which release is in use, and every process of the application: none may have been restarted.
 STATE = r"""
 readlink /opt/celery/app/current
+readlink /opt/celery/app/previous || echo no release before
 for unit in $(systemctl list-units --plain --no-legend 'celery-worker-*@*' celery-beat.service | awk '{print $1}'); do
     systemctl show --property Id,MainPID,ActiveState,NRestarts "$unit"
 done
@@ -142,6 +143,13 @@ def test_a_rollback_with_nothing_to_go_back_to(operator: Operator, on_host: Call
     code, output = operator.run("rollback")
     assert code != 0
     assert "there is no release before the current one on this host" in said(output)
+
+
+@pytest.mark.usefixtures("old_release_runs")
+def test_a_release_of_what_is_there(operator: Operator) -> None:
+    code, output = operator.run("release", release="shop-1.0.0-000000000000")
+    assert code != 0
+    assert "run rollback.yml -e release=shop-1.0.0-000000000000" in said(output)
 
 
 @pytest.mark.usefixtures("old_release_runs")

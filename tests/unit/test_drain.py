@@ -59,3 +59,7 @@ def test_reports() -> None:
     )
     assert drain_report({"held": [], "started": ["a", "b"]}) == "a, b consume again"
     assert drain_report({"held": [], "started": []}) == "every worker of this host consumes, as before"
+
+
+def test_a_dry_run_says_so() -> None:
+    assert "only the files are shown" in drain_report({"held": [], "started": ["a"]}, check_mode=True)

@@ -31,7 +31,26 @@ def test_outcomes() -> None:
     failed = outcome_of({"a": NEW, "b": BROKEN}, ["a", "b"], ["a", "b"])
     assert not failed["ok"]
     assert failed["sentence"].startswith("The old release is in use on every host, because:\nb: it did not come up")
+    gone = outcome_of({"a": BROKEN, "b": NEW}, ["a", "b"], ["a"])
+    assert (
+        "in use on every host that can be reached, because:\na: it did not come up\nb: it can not" in gone["sentence"]
+    )
     stuck = outcome_of({"a": {**BROKEN, "__rollout_stuck": "no room"}}, ["a"], ["a"])
     assert not stuck["ok"]
     assert "could not be put back" in stuck["sentence"]
     assert "a: no room" in stuck["sentence"]
+
+
+def test_a_fleet_that_was_mixed_before_is_not_called_the_same_now() -> None:
+    """An earlier run was killed after the first host: nothing of this run is to be put back there."""
+    done = {"__rollout_problem": "", "__app_prepared": {"release": "shop-2", "current": "shop-2", "fallback": ""}}
+    failed = outcome_of({"a": done, "b": {**BROKEN}}, ["a", "b"], ["a", "b"])
+    assert not failed["ok"]
+    assert "shop-2 on a; shop-1 on b" in failed["sentence"]
+    half = {**done, "__app_prepared": {**done["__app_prepared"], "fallback": "shop-1"}}
+    same = outcome_of({"a": half, "b": BROKEN}, ["a", "b"], ["a", "b"])
+    assert same["sentence"].startswith("The old release is in use on every host")
+
+
+def test_a_dry_run_says_so() -> None:
+    assert "shop-2 would be in use on a" in outcome_of({"a": NEW}, ["a"], ["a"], True)["sentence"]

@@ -122,3 +122,11 @@ def test_a_connection_that_waits_says_so_without_its_password(tmp_path: Path) ->
     with pytest.raises(OSError, match="refused"):
         connection.ensure_connection(max_retries=1, interval_start=0, reraise_as_library_errors=False)
     assert watchdog.report.line.startswith("waiting for the broker amqp://u:**@127.0.0.1:1// since")
+
+
+def test_threads_have_no_limit_to_be_over(tmp_path: Path) -> None:
+    report = Report("w", str(tmp_path), 60)
+    report.counts = lambda: Counts(running=1, longest_limit=600)
+    report.no_limits()
+    report.refresh()
+    assert told(tmp_path)["hold"] is None

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import socket
 import subprocess
 from pathlib import Path
 
@@ -56,11 +54,12 @@ def test_a_half_written_lock_is_taken(run_module: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "dead"), [({}, True), ({"controller": "elsewhere"}, False), ({"user": "another"}, False)]
+    ("change", "dead"),
+    [({}, True), ({"controller": "elsewhere"}, False), ({"user": "another"}, False), ({"space": "another"}, False)],
 )
 def test_only_a_run_of_our_own_is_known_to_be_dead(change: dict[str, str], dead: bool) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
-    holder = {"controller": socket.gethostname(), "user": getpass.getuser(), "process": ended.pid}
+    holder = {**lock.here(), "process": ended.pid}
     assert lock.is_dead({**holder, **change}) is dead
     assert lock.is_dead({**holder, "process": os.getpid()}) is False

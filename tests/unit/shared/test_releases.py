@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import pwd
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,20 @@ class TestSwitching:
         assert switch("previous")["release"] == "a"
         assert self.links(home) == ("releases/a", "releases/c")
 
+    def test_what_failed_is_nothing_to_go_back_to(self, home: Path, run_module: Run) -> None:
+        def switch(release: str, **options: Any) -> dict[str, Any]:
+            return run_module("release", release=release, home=str(home), keep=5, **options)
+
+        switch("a")
+        switch("b")
+        told = switch("c")
+        assert (told["current"], told["previous"]) == ("b", "b")
+        assert switch("b", previous="a")["previous"] == "a"
+        assert self.links(home) == ("releases/b", "releases/a")
+        switch("c")
+        assert switch("b", previous="")["previous"] == ""
+        assert self.links(home) == ("releases/b",)
+
     def test_keep_must_leave_a_way_back(self, home: Path, run_module: Run) -> None:
         assert "keep must be at least 2" in run_module("release", release="a", home=str(home), keep=1)["msg"]
 
@@ -200,9 +215,12 @@ def test_what_to_go_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("old", "new"):
         (home.folder(name) / "src").mkdir(parents=True)
         (home.folder(name) / release.COMPLETE).write_text("")
-    home.switch("old")
-    assert home.fallback("new") == "old"
-    home.switch("new")  # and then the run was interrupted
-    assert home.fallback("new") == ""
+    me = pwd.getpwuid(os.getuid()).pw_name
+    home.switch("old", "")
+    assert home.fallback("new", me) == "old"
+    home.switch("new", "old")  # and then the run was interrupted
+    assert home.fallback("new", me) == ""
     monkeypatch.chdir(home.folder("old") / "src")
-    assert home.fallback("new") == "old"
+    assert home.fallback("new", me) == "old"
+    assert home.fallback("new", "daemon") == "", "somebody else only looks around there"
+    assert home.fallback("new", "nobody-of-that-name") == ""

@@ -289,6 +289,13 @@ def test_prunes_what_nobody_declares_once_the_declared_run(host: Host, folder: P
     assert host.calls == []
 
 
+def test_leaves_out_what_is_not_there_when_told_so(host: Host) -> None:
+    host.set({"w-a@1.service": RUNNING})
+    assert "w-new@1" in host({"name": "w-a@1"}, {"name": "w-new@1"})["msg"]
+    result = host({"name": "w-a@1"}, {"name": "w-new@1", "hold": ["/"]}, skip_missing=True)
+    assert (result["started"], result["held"]) == ([], [])
+
+
 def test_prunes_only_what_holds_the_marker(host: Host, folder: Path) -> None:
     (folder / "w-b@.service").write_text("Environment=OURS=1\n")
     (folder / "w-c@.service").write_text("Environment=THEIRS=1\n")

@@ -4,6 +4,7 @@
 from functools import partial
 from typing import Any, ClassVar
 
+from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
 from celery.worker.consumer.delayed_delivery import DelayedDelivery
@@ -72,6 +73,8 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
         def on_ready(self) -> None:
             super().on_ready()
             watchdog.report.counts = partial(count, self.task_buckets)
+            if isinstance(self.pool, ThreadPool):
+                watchdog.report.no_limits()
             watchdog.consuming(self.app.amqp.queues.consume_from)
 
         def stop(self) -> None:

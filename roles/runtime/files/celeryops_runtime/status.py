@@ -50,6 +50,10 @@ class Report:
         self._doing = "starting"
         self._changed = time.monotonic()
 
+    def no_limits(self) -> None:
+        """Its tasks may take as long as they like: a thread cannot be stopped."""
+        self._hold = self.status.hold = None
+
     def enter(self, state: str, doing: str) -> None:
         """The service does something else now; who stops does nothing else any more."""
         if self.status.state == "stopping":

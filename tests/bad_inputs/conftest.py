@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def on_host(pytestconfig: pytest.Config) -> Callable[[str], str]:
     """Runs a script on the host and returns what it printed."""
     scenario, host = pytestconfig.getoption("machine").split("/")
-    ssh = ["ssh", "-F", str(ROOT / ".cache" / scenario / "ssh_config"), host, "bash", "-s"]
+    ssh = ["ssh", "-n", "-F", str(ROOT / ".cache" / scenario / "ssh_config"), host]
 
     def run(script: str) -> str:
-        return subprocess.run(ssh, input=script, text=True, capture_output=True, check=True).stdout
+        # Not over standard input: rabbitmqctl would read the rest of the script.
+        command = shlex.join(["bash", "-c", script])
+        return subprocess.run([*ssh, command], text=True, capture_output=True, check=True).stdout
 
     return run
 

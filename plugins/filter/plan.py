@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from multiprocessing import parent_process
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -26,9 +27,17 @@ def plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, Any]:
         raise AnsibleFilterError(str(error)) from None
 
 
+#: The topology, in the process of one task, where nothing changes it: templates ask for it over and over.
+_topology: dict[str, Any] = {}
+
+
 def topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Which hosts run which service, from the inventory's groups."""
-    return make_topology(groups, hostvars)
+    if parent_process() is None:  # ansible-playbook itself, which goes on from task to task
+        return make_topology(groups, hostvars)
+    if not _topology:
+        _topology.update(make_topology(groups, hostvars))
+    return _topology
 
 
 def broker_url(broker: Mapping[str, Any], password: str, user: str | None = None) -> str:

@@ -216,7 +216,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "producer": _producer(settings, *(find(values, topology, "", [])["url"] for find in (_broker, _backend))),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
-        "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
+        "nodes": _nodes(workers, _names(topology["worker"])),
         "redis_users": _redis_users(broker, backend, topology, host),
         "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
     }
@@ -855,11 +855,28 @@ def _units(workers: Mapping[str, Mapping[str, Any]], host: str) -> list[dict[str
                     "marker": f"worker-{spec['unit']}",
                     "worker": worker,
                     "instance": instance,
-                    "node": f"{spec['unit']}-{instance}@{host}",
+                    "node": _node(spec, instance, host),
                     **numbers,
                 }
             )
     return units
+
+
+def _node(spec: Mapping[str, Any], instance: int, host: str) -> str:
+    """The name by which Celery knows one worker; no two may share it."""
+    return f"{spec['unit']}-{instance}@{host}"
+
+
+def _nodes(workers: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> list[str]:
+    """Every worker's name, host by host."""
+    specs = [(spec, set(spec["hosts"])) for spec in workers.values()]
+    return [
+        _node(spec, instance, host)
+        for host in hosts
+        for spec, on in specs
+        if host in on
+        for instance in range(1, spec["instances"] + 1)
+    ]
 
 
 def with_secrets(users: Iterable[Mapping[str, str]], secrets: Mapping[str, str], **more: Any) -> list[dict[str, Any]]:

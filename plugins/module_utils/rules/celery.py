@@ -44,6 +44,9 @@ _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The plan of the host that the values are of; or an empty one, and one sentence for each fault."""
+    if "__planned" in values:  # the same host was asked before
+        plan, problems = values["__planned"]
+        return plan, list(problems)
     found = _options(values.get("celery_service_options"))
     for variable in ("celery_environment", "celery_secret_environment"):
         found += _environment(variable, values.get(variable))

@@ -4,9 +4,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+
+def between(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """An answer, with bounds instead of its time: the host looked at its clock between our two looks at ours."""
+    before = time.time()
+    answer = ask()
+    after = time.time()
+    if "time" in answer:
+        there = float(answer.pop("time"))
+        answer["clock"] = [there - after, there - before]
+    return answer
 
 
 class ActionModule(ActionBase):
@@ -18,12 +30,5 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do it."""
         super().run(tmp, task_vars)
-        before = time.time()
-        result: dict[str, Any] = self._execute_module(
-            module_name="celeryops.stack.host_facts", module_args=self._task.args, task_vars=task_vars
-        )
-        if "time" in result:
-            there = float(result.pop("time"))
-            # The host looked at its clock at some moment in between, however long the way was.
-            result["clock"] = [there - time.time(), there - before]
-        return result
+        module = {"module_name": "celeryops.stack.host_facts", "module_args": self._task.args, "task_vars": task_vars}
+        return between(lambda: self._execute_module(**module))

@@ -45,7 +45,7 @@ def _groups(groups: Mapping[str, list[str]]) -> list[str]:
             f"the inventory has no host in any of the groups {', '.join(KINDS)}, so there is nothing to do; "
             "name the right inventory with -i, or put hosts into the groups"
         )
-    elif "worker" not in used:
+    elif "worker" not in used and not any("'worker' is empty" in said for said in found):
         found.append("the inventory group 'worker' is empty, so no task would ever run; put at least one host into it")
     return found
 

@@ -12,7 +12,7 @@ _SIZE = re.compile(r"^[1-9][0-9]*\s?([kmgt]i?b?)?$", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
     r".*change[\s_-]?me.*|(replace|fill|insert|set)[\s_-]*(me|this|it|in|here)([\s_.!-].*)?|"
     r"((your|my|the|some|a|very|super|example|broker|admin)[\s_-]*)*(secret|password|passphrase)[\s_-]*(here)?[0-9!]*|"
-    r"<.*>|\.{3,}|todo.*|example|(.)\7*|0?123456789[0-9]*",
+    r"<.*>|\.{3,}|todo.*|example|(?P<one>.)(?P=one)*|0?123456789[0-9]*",
     re.IGNORECASE,
 )
 
@@ -37,6 +37,11 @@ def placeholder(variable: str, value: object) -> list[str]:
     if not isinstance(value, str) or not value or not _PLACEHOLDER.fullmatch(value.strip()):
         return []
     return [f"{variable} is still a placeholder: write a value of its own, from 'openssl rand -hex 24', into a vault."]
+
+
+def shown(text: str) -> str:
+    """A text for a sentence, without the login that an address in it may hold."""
+    return re.sub(r"//[^/@\s]*@", "//...@", text)
 
 
 def address(variable: str, value: object, allow_public: object = False, allow_variable: str = "") -> list[str]:

@@ -144,10 +144,15 @@ class Trials:
         self._warm.communicate()
 
     def run(self, case: Case, place: Path) -> Outcome:
+        """What playbooks/preflight.yml says of a case."""
         write(case, place)
-        output = place / "output"
         inventory = place / ("nowhere.yml" if case.base == "nowhere" else "inventory")
-        words = [str(output), f"--inventory={inventory}", "playbooks/preflight.yml", *case.arguments]
+        return self.play("preflight", inventory, place, *case.arguments)
+
+    def play(self, playbook: str, inventory: Path, place: Path, *arguments: str) -> Outcome:
+        """What a playbook says of an inventory."""
+        output = place / "output"
+        words = [str(output), f"--inventory={inventory}", f"playbooks/{playbook}.yml", *arguments]
         assert self._warm.stdin
         assert self._warm.stdout
         self._warm.stdin.write(json.dumps(words) + "\n")
@@ -187,7 +192,7 @@ def write(case: Case, place: Path) -> None:
     directory = place / "inventory" / "group_vars" / "all"
     directory.mkdir(parents=True)
     (place / "inventory" / "hosts.yml").write_text(yaml.safe_dump({"all": tree}))
-    (directory / "main.yml").write_text(yaml.safe_dump(variables))
+    (directory / "main.yml").write_text(yaml.safe_dump(variables, sort_keys=False))
     (directory / "zz.yml").write_text(case.text)
 
 

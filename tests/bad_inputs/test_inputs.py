@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import KINDS, SECRETS, VARIABLES, Case, Outcome
+from .conftest import KINDS, SECRETS, VARIABLES, Case, Outcome, Trials
 
 ROOT = Path(__file__).parents[2]
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there
@@ -573,6 +573,58 @@ CASES: dict[str, Case] = {}
 for table in (*SAID_BY_HAND, TYPES, NAMES):
     assert not CASES.keys() & table.keys()
     CASES |= table
+
+
+ACCEPTED = {
+    "one host": Case(()),
+    "several hosts": Case((), base="several"),
+    "own names": Case(
+        (), {"celery_own_variables": ["app_color", "worker_shift_*"], "app_color": 1, "worker_shift_a": 2}
+    ),
+    "texts for numbers, as INI files have them": Case((), {"flower_port": "5556", "flower_allow_public": "false"}),
+    "a port of our own": Case(
+        (), facts={"listening": [{"port": 5672, "address": "::", "unit": "rabbitmq-server.service"}]}
+    ),
+    "no results, no tracker": Case(
+        (),
+        {"celery_result_backend": "none"},
+        without=("celery_result_password", "celery_sentry_dsn", *(name for name in SECRETS if "bugsink" in name)),
+        groups={"backend": [], "tracker": []},
+    ),
+    "an expression": Case((), text='celery_default_queue: "{{ celery_workers | first }}"'),
+    "one host of several": Case(
+        (),
+        base="several",
+        arguments=("--limit=worker1",),
+        hosts={
+            name: {"celery_address": f"10.0.1.{number}", "rabbitmq_node_name": "rabbit@broker1"}
+            for number, name in enumerate(("broker1", "worker1", "worker2", "monitor1"), 1)
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted(name: str, run: Callable[[Case], Outcome]) -> None:
+    """What comes after the task in question needs a real host."""
+    outcome = run(ACCEPTED[name])
+    assert "Nothing was changed" not in outcome.said, outcome.output
+    assert re.search(r"TASK \[Everything that is known [^]]*\] \*+\s+ok: ", outcome.output), outcome.output
+
+
+@pytest.mark.parametrize(
+    "inventory",
+    [
+        path.parent
+        for pattern in ("inventories/*/hosts.yml", "molecule/*/inventory/hosts.yml")
+        for path in ROOT.glob(pattern)
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_the_inventories_of_this_repository_are_accepted(inventory: Path, trials: Trials, tmp_path: Path) -> None:
+    if "worker" in (inventory / "hosts.yml").read_text():
+        outcome = trials.play("plan", inventory, tmp_path)
+        assert outcome.code == 0, outcome.output
 
 
 @pytest.mark.parametrize("name", CASES)

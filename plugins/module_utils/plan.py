@@ -159,7 +159,9 @@ def parse_size(value: object) -> int | None:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt key: empty, or `` (did you mean 'x'?)``."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    near += [name for name in names if len(word) > 3 and name.startswith(word)]
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 

@@ -138,7 +138,7 @@ for value in (-1, 2.5, "two", True, [2]):
     WORKERS[f"a concurrency of {value}"] = Case(("concurrency is", "write a whole number"), entry(concurrency=value))
 for key, meant in (
     ("concurency", "concurrency"),
-    ("hard_time_limit", "soft_time_limit"),
+    ("hard_time_limit", "time_limit"),
     ("timelimit", "time_limit"),
     ("memory-max", "memory_max"),
     ("queue", "queues"),

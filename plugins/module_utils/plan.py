@@ -273,7 +273,7 @@ def _workers(given: Any, topology: Mapping[str, Any], problems: list[str]) -> di
         return {}
     if not isinstance(given, Mapping):
         problems.append(
-            f"celery_workers is a {type(given).__name__}; write a mapping from a worker's name to its numbers, "
+            "celery_workers is no mapping; write a mapping from a worker's name to its numbers, "
             "for example 'default: {concurrency: 2}'"
         )
         return {}

@@ -10,15 +10,15 @@ from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import did_you_mean
 
-#: What a value of each type is called, and what to write.
+#: What to write for a value of each type.
 TYPES = {
-    "str": ("a text", "a text, in quotes"),
-    "path": ("a text", "a path, in quotes"),
-    "int": ("a number", "a whole number"),
-    "float": ("a number", "a number such as 0.5"),
-    "bool": ("true or false", "true or false"),
-    "list": ("a list", "a list, like [one, two]"),
-    "dict": ("a mapping", "a mapping, like {name: value}"),
+    "str": "a text, in quotes",
+    "path": "a path, in quotes",
+    "int": "a whole number",
+    "float": "a number such as 0.5",
+    "bool": "true or false",
+    "list": "a list, like [one, two]",
+    "dict": "a mapping, like {name: value}",
 }
 _TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 SHOWN = 60
@@ -42,7 +42,7 @@ def mistyped(name: str, value: Any, option: Mapping[str, Any]) -> str | None:
     if kind == "raw" or (value is None and not option.get("default")):
         return None
     if not _is(kind, value):
-        return f"{name} is {_shown(value, option)}; write {TYPES[kind][1]}"
+        return f"{name} is {_shown(value, option)}; write {TYPES[kind]}"
     choices = option.get("choices")
     if choices and value not in choices:
         words = [str(choice) for choice in choices]
@@ -50,7 +50,7 @@ def mistyped(name: str, value: Any, option: Mapping[str, Any]) -> str | None:
     element = option.get("elements")
     for number, item in enumerate(value if kind == "list" else (), 1):
         if element in TYPES and not _is(element, item):
-            return f"{name}: entry {number} is {_shown(item, option)}; write {TYPES[element][1]}"
+            return f"{name}: entry {number} is {_shown(item, option)}; write {TYPES[element]}"
     return None
 
 
@@ -75,7 +75,15 @@ def _shown(value: Any, option: Mapping[str, Any]) -> str:
         return str(value).lower() if isinstance(value, bool) else str(value)
     if isinstance(value, str) and not option.get("no_log") and not re.search(r"//\S*@", value):
         return repr(str(value) if len(value) <= SHOWN else f"{value[:SHOWN]}...")
-    return next((said for kind, (said, _) in TYPES.items() if _is(kind, value)), f"a {type(value).__name__}")
+    return kind_of(value)
+
+
+def kind_of(value: Any) -> str:
+    """What kind of value it is, as a reader would say; Ansible's own types have other names."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    kinds = (str, "a text"), ((int, float), "a number"), ((list, tuple), "a list"), (Mapping, "a mapping")
+    return next((said for types, said in kinds if isinstance(value, types)), "of an odd kind")
 
 
 def together(findings: Iterable[tuple[str, str]], hosts: Collection[str]) -> list[str]:

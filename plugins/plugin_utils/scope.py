@@ -17,6 +17,7 @@ ROLES = Path(__file__).parents[2] / "roles"
 COMMON = "celery"
 
 
+ITSELF = "is made of itself, so it has no value; write the value, or the name of another variable"
 #: Hosts share most of their values, so each is looked through once; kept with its result, or its id could come again.
 _SEEN: dict[int, tuple[Any, bool]] = {}
 _NAME = re.compile(r"\{\{ (\w+) \}\}")
@@ -85,10 +86,17 @@ class Scope(Mapping[str, Any]):
             self.raw.update(layer)
         self._templar = Templar(loader=loader, variables=self.raw)
         self._seen: dict[str, Any] = {}
+        self._open: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._seen:
-            self._seen[name] = self.evaluate(self.raw[name])
+            if name in self._open:
+                raise Unreadable(ITSELF)
+            self._open.add(name)
+            try:
+                self._seen[name] = self.evaluate(self.raw[name])
+            finally:
+                self._open.discard(name)
         return self._seen[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -131,6 +139,8 @@ def reason(error: AnsibleError) -> str:
         return f"uses {missing[1]}, which is not defined; define it, or write the value itself"
     if missing := re.search(r"has no attribute '([A-Za-z0-9_]+)'", text):
         return f"asks something for its '{missing[1]}', which it has not; correct the expression"
+    if "recursi" in text.lower():
+        return ITSELF
     if "vault" in text.lower():
         return "is encrypted, and the password that was given does not open it; give the right one to ansible-vault"
     if "yntax error" in text or "unexpected" in text:

@@ -173,7 +173,7 @@ SETTINGS = {
         ("celery_environment.HOSTS is a list", "write a text in quotes"), {"celery_environment": {"HOSTS": ["a"]}}
     ),
     "an environment of truths": Case(
-        ("celery_environment.DEBUG is a bool", "write a text in quotes"), {"celery_environment": {"DEBUG": True}}
+        ("celery_environment.DEBUG is true", "write a text in quotes"), {"celery_environment": {"DEBUG": True}}
     ),
     "an environment's name": Case(
         ("celery_environment has the name 'MY-NAME'", "write letters"), {"celery_environment": {"MY-NAME": "x"}}
@@ -446,6 +446,12 @@ NAMES = {
     "an expression of a missing part": Case(
         ("flower_port asks something for its 'ports'", "correct the expression"),
         text="flower_port: '{{ celery_workers.default.ports }}'",
+    ),
+    "a name for itself": Case(
+        ("celery_app is made of itself", "write the value"), text="celery_app: '{{ celery_app }}'"
+    ),
+    "an expression of itself": Case(
+        ("flower_port is made of itself", "write the value"), text="flower_port: '{{ flower_port | int + 1 }}'"
     ),
     "a filter nobody has": Case(
         ("flower_port", "correct its expression"), text="flower_port: '{{ 5555 | celeryops_nothing }}'"

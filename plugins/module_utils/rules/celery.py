@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
+from ansible_collections.celeryops.stack.plugins.module_utils.variables import kind_of
 
 NOTHING = "nothing: running tasks would be lost or killed"
 #: systemd settings that the units write themselves, and where to write them instead.
@@ -113,5 +114,5 @@ def _environment(variable: str, given: Any) -> list[str]:
         if not isinstance(name, str) or not _VARIABLE.match(name):
             found.append(f"{variable} has the name {str(name)!r}; write letters, digits and '_' only")
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            found.append(f"{variable}.{name} is a {type(value).__name__}; write a text in quotes, such as '1'")
+            found.append(f"{variable}.{name} is {kind_of(value)}; write a text in quotes, such as '1'")
     return found

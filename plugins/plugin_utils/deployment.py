@@ -16,7 +16,14 @@ from ansible_collections.celeryops.stack.plugins.module_utils.rules import inven
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery import plan_or_problems
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import placeholder
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import make_topology, services_of
-from ansible_collections.celeryops.stack.plugins.plugin_utils.scope import COMMON, Quiet, Roles, Scope, Unreadable
+from ansible_collections.celeryops.stack.plugins.plugin_utils.scope import (
+    COMMON,
+    Quiet,
+    Roles,
+    Scope,
+    Unreadable,
+    passed_on,
+)
 
 RULES = "ansible_collections.celeryops.stack.plugins.module_utils.rules"
 #: What playbooks/preflight.yml registers: the host as it is.
@@ -127,7 +134,17 @@ class Host:
                 yield from self._unless_wrong([f"{name} {problem}"])
                 return
         found[role] = values
-        yield from self._unless_wrong(check(role, values))
+        yield from self._unless_wrong(self._as_set(role, check(role, values)))
+
+    def _as_set(self, role: str, sentences: Iterable[str]) -> Iterator[str]:
+        """Sentences that name what the inventory sets, where the role's own variable only passes it on."""
+        origins = {
+            name: str(origin)
+            for name, default in self._all.roles.defaults[role].items()
+            if name not in self.own and (origin := passed_on(default)) in self.own
+        }
+        for sentence in sentences:
+            yield re.sub(r"\w+", lambda word: origins.get(word[0], word[0]), sentence)
 
     def _unless_wrong(self, sentences: Iterable[str]) -> Iterator[str]:
         for sentence in sentences:

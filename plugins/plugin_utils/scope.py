@@ -77,6 +77,12 @@ def is_plain(value: Any) -> bool:
     return _SEEN[id(value)][1]
 
 
+def passed_on(value: Any) -> str:
+    """The variable whose value this is; empty where it is something else."""
+    name = _NAME.fullmatch(value) if isinstance(value, str) else None
+    return str(name[1]) if name else ""
+
+
 class Scope(Mapping[str, Any]):
     """Variables that are evaluated when they are asked for, and then remembered."""
 
@@ -112,8 +118,8 @@ class Scope(Mapping[str, Any]):
         """What a value comes to here; what is plain, or only the name of a variable, needs no template engine."""
         if is_plain(value):
             return value
-        if isinstance(value, str) and (name := _NAME.fullmatch(value)) and name[1] in self.raw:
-            return self[name[1]]
+        if (name := passed_on(value)) in self.raw:
+            return self[name]
         if isinstance(value, dict):
             return {key: self.evaluate(item) for key, item in value.items()}
         try:

@@ -145,6 +145,8 @@ def reason(error: AnsibleError) -> str:
         return f"uses {missing[1]}, which is not defined; define it, or write the value itself"
     if missing := re.search(r"has no attribute '([A-Za-z0-9_]+)'", text):
         return f"asks something for its '{missing[1]}', which it has not; correct the expression"
+    if missing := re.search(r"[Nn]o (filter|test) named '([A-Za-z0-9_.]+)'", text):
+        return f"uses the {missing[1]} {missing[2]}, which does not exist; correct its name"
     if "recursi" in text.lower():
         return ITSELF
     if "vault" in text.lower():

@@ -454,7 +454,8 @@ NAMES = {
         ("flower_port is made of itself", "write the value"), text="flower_port: '{{ flower_port | int + 1 }}'"
     ),
     "a filter nobody has": Case(
-        ("flower_port", "correct its expression"), text="flower_port: '{{ 5555 | celeryops_nothing }}'"
+        ("flower_port uses the filter celeryops_nothing", "correct its name"),
+        text="flower_port: '{{ 5555 | celeryops_nothing }}'",
     ),
     "own names that are a text": only("celery_own_variables", "app_color", "write a list"),
 }

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from multiprocessing import parent_process
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -15,7 +14,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
     with_secrets,
 )
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, producer_settings
-from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
+from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, services_of, topology_of
 from ansible_collections.celeryops.stack.plugins.module_utils.units import as_texts, each_file, unit_lines, watching
 
 
@@ -27,17 +26,9 @@ def plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, Any]:
         raise AnsibleFilterError(str(error)) from None
 
 
-#: The topology, in the process of one task, where nothing changes it: templates ask for it over and over.
-_topology: dict[str, Any] = {}
-
-
 def topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Which hosts run which service, from the inventory's groups."""
-    if parent_process() is None:  # ansible-playbook itself, which goes on from task to task
-        return make_topology(groups, hostvars)
-    if not _topology:
-        _topology.update(make_topology(groups, hostvars))
-    return _topology
+    return topology_of(groups, hostvars)
 
 
 def broker_url(broker: Mapping[str, Any], password: str, user: str | None = None) -> str:

@@ -1,29 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Apply a role's rules to its values, on the controller, before any host is touched."""
+"""Apply rules to values, on the controller, before any host is touched: a role's, or everything of all hosts."""
 
 from __future__ import annotations
 
-import importlib
-import re
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, producer_settings
+from ansible_collections.celeryops.stack.plugins.plugin_utils.deployment import Deployment, check
 
-RULES = "ansible_collections.celeryops.stack.plugins.module_utils.rules"
 
-
-def check(role: object, values: object) -> list[str]:
-    """Return the sentences that role's rules have to say about values."""
-    if not isinstance(role, str) or not re.fullmatch(r"[a-z_]+", role):
-        return [f"preflight: role {role!r} is not the name of a role: write, for example, role: worker."]
-    if not isinstance(values, Mapping):
-        return ["preflight: values must be a mapping of the role's variables."]
-    try:
-        rules = importlib.import_module(f"{RULES}.{role}")
-    except ModuleNotFoundError:
-        return [f"preflight: role {role} has no rules: plugins/module_utils/rules/{role}.py is missing."]
-    return [str(sentence) for sentence in rules.problems(values)]
+def counted(problems: list[str]) -> str:
+    """How many."""
+    return "1 thing has" if len(problems) == 1 else f"{len(problems)} things have"
 
 
 class ActionModule(ActionBase):
@@ -32,13 +21,30 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"role", "values"})
+    _VALID_ARGS = frozenset({"role", "values", "plan"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the rules."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        problems = check(self._task.args.get("role"), self._task.args.get("values", {}))
-        result.update(changed=False, problems=problems)
+        result["changed"] = False
+        arguments = self._task.args
+        if "role" in arguments:
+            problems = check(arguments["role"], arguments.get("values", {}))
+        else:
+            deployment = self._deployment(task_vars or {})
+            wants_plan = bool(arguments.get("plan"))
+            problems = deployment.problems(services=not wants_plan)
+            if problems:
+                problems.insert(0, f"Nothing was changed, as {counted(problems)} to be corrected first:")
+            if wants_plan and not problems:
+                plans = {host.name: host.plan for host in deployment.checked}
+                result["plans"] = {name: plan_table(plan) for name, plan in plans.items()}
+                result["producer"] = producer_settings(next(iter(plans.values())))
         if problems:
             result.update(failed=True, msg="\n".join(problems))
         return result
+
+    def _deployment(self, task_vars: dict[str, Any]) -> Deployment:
+        manager, play = self._task.get_variable_manager(), self._task.get_play()
+        more = {**play.get_vars(), **manager.extra_vars}
+        return Deployment(self._loader, task_vars, more, getattr(manager, "_nonpersistent_fact_cache", {}))

@@ -14,7 +14,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
     with_secrets,
 )
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, producer_settings
-from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
+from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, services_of, topology_of
 from ansible_collections.celeryops.stack.plugins.module_utils.units import as_texts, each_file, unit_lines, watching
 
 
@@ -28,7 +28,7 @@ def plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, Any]:
 
 def topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Which hosts run which service, from the inventory's groups."""
-    return make_topology(groups, hostvars)
+    return topology_of(groups, hostvars)
 
 
 def broker_url(broker: Mapping[str, Any], password: str, user: str | None = None) -> str:

@@ -159,7 +159,9 @@ def parse_size(value: object) -> int | None:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt key: empty, or `` (did you mean 'x'?)``."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    near += [name for name in names if len(word) > 3 and name.startswith(word)]
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
@@ -216,7 +218,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "producer": _producer(settings, *(find(values, topology, "", [])["url"] for find in (_broker, _backend))),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
-        "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
+        "nodes": _nodes(workers, _names(topology["worker"])),
         "redis_users": _redis_users(broker, backend, topology, host),
         "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
     }
@@ -271,7 +273,7 @@ def _workers(given: Any, topology: Mapping[str, Any], problems: list[str]) -> di
         return {}
     if not isinstance(given, Mapping):
         problems.append(
-            f"celery_workers is a {type(given).__name__}; write a mapping from a worker's name to its numbers, "
+            "celery_workers is no mapping; write a mapping from a worker's name to its numbers, "
             "for example 'default: {concurrency: 2}'"
         )
         return {}
@@ -855,11 +857,28 @@ def _units(workers: Mapping[str, Mapping[str, Any]], host: str) -> list[dict[str
                     "marker": f"worker-{spec['unit']}",
                     "worker": worker,
                     "instance": instance,
-                    "node": f"{spec['unit']}-{instance}@{host}",
+                    "node": _node(spec, instance, host),
                     **numbers,
                 }
             )
     return units
+
+
+def _node(spec: Mapping[str, Any], instance: int, host: str) -> str:
+    """The name by which Celery knows one worker; no two may share it."""
+    return f"{spec['unit']}-{instance}@{host}"
+
+
+def _nodes(workers: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> list[str]:
+    """Every worker's name, host by host."""
+    specs = [(spec, set(spec["hosts"])) for spec in workers.values()]
+    return [
+        _node(spec, instance, host)
+        for host in hosts
+        for spec, on in specs
+        if host in on
+        for instance in range(1, spec["instances"] + 1)
+    ]
 
 
 def with_secrets(users: Iterable[Mapping[str, str]], secrets: Mapping[str, str], **more: Any) -> list[dict[str, Any]]:

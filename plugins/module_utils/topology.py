@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from multiprocessing import parent_process
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import KINDS
@@ -32,6 +33,19 @@ def make_topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mappin
     }
     topology["problems"] = _problems(everyone, addresses, hostvars)
     return topology
+
+
+#: What topology_of has found, in the process of one task.
+_found: dict[str, list[Any]] = {}
+
+
+def topology_of(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The same, looked for once in a task: templates ask for it over and over, and it looks at every host."""
+    if parent_process() is None:  # ansible-playbook itself, which goes on from task to task
+        return make_topology(groups, hostvars)
+    if not _found:
+        _found.update(make_topology(groups, hostvars))
+    return _found
 
 
 def _address(variables: Mapping[str, Any]) -> str:

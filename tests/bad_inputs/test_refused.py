@@ -2,7 +2,7 @@
 """Wrong input ends in one clear sentence, and leaves a real host exactly as it was.
 
 Run by molecule against a host on which nothing is deployed yet:
-    pytest tests/bad_inputs --inventory=molecule/default/inventory --machine=default/debian13
+    pytest tests/bad_inputs/test_refused.py --inventory=molecule/default/inventory --machine=default/debian13
 """
 
 from __future__ import annotations
@@ -54,6 +54,35 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "Flower in public without a login": (
         {"flower_address": "203.0.113.7", "flower_user": "", "flower_password": ""},
         ["flower_address", "flower_user", "flower_password"],
+    ),
+    "a name that no role knows": (
+        {"celery_wrokers": {"default": {}}},
+        ["celery_wrokers is no variable of this collection (did you mean 'celery_workers'?)", "correct the name"],
+    ),
+    "a password that is an example's": (
+        {"flower_password": "change-me-please"},
+        ["flower_password is still a placeholder", "write a value of its own"],
+    ),
+    "a password that is nowhere": (
+        {"celery_broker_password": "{{ vault_of_nobody }}"},
+        ["celery_broker_password uses vault_of_nobody, which is not defined", "define it"],
+    ),
+    "more memory than the host has": (
+        {"celery_workers": {"default": {"memory_max": "64T"}}},
+        ["of memory, and its units may take", "memory_max of default", "lower some of them"],
+    ),
+    "a port that sshd has": (
+        {"redis_port": 22},
+        ["redis_port is 22, where ssh", "write another port"],
+    ),
+    "several at once": (
+        {"celery_app": "", "flower_port": 1, "rabbitmq_port": "many"},
+        [
+            "3 things have to be corrected first",
+            "celery_app is not set",
+            "flower_port is 1: write a whole number from 1024",
+            "rabbitmq_port is 'many'; write a whole number",
+        ],
     ),
     "a password inside the broker's URL": (
         {"celery_broker": f"amqp://user:{SECRET}@broker/vhost"},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,21 @@ class TestRole:
             templated = isinstance(option["default"], str) and "{{" in option["default"]
             assert templated or isinstance(option["default"], TYPES[option["type"]]), name
             assert option["type"] != "list" or "elements" in option, name
+
+    def test_numbers_say_their_bounds_and_sizes_an_example(self, role: Path) -> None:
+        bounds, example = re.compile(r"\d to \d|\d or more|more than \d|at least \d"), re.compile(r"such as \d|\(\d")
+        for name, option in options_of(role).items():
+            said = " ".join(
+                [option["description"]] if isinstance(option["description"], str) else option["description"]
+            )
+            assert option["type"] not in ("int", "float") or bounds.search(said), name
+            if name.endswith(("_memory_max", "_maxmemory", "_free_limit", "_watermark")):
+                assert example.search(said), name
+
+    def test_choices_are_choices(self, role: Path) -> None:
+        for name, option in options_of(role).items():
+            if name.endswith("_log_level"):
+                assert option["choices"], name
 
     def test_secrets_are_marked(self, role: Path) -> None:
         for name, option in options_of(role).items():

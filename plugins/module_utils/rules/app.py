@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery
+from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import count, shown
 
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?\s*([<>=!~].*)?$")
@@ -36,11 +37,17 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     keep = str(values.get("app_keep", ""))
     if not keep.isdigit() or int(keep) < 2:
         found.append(f"app_keep is {keep!r}, which would leave nothing to go back to; write a whole number, 2 or more")
+    found += count("app_free_space", values.get("app_free_space", 500), 0)
     return found
 
 
 def _source_problem(source: str) -> str | None:
     path = os.path.expanduser(source)
+    if "://" in source or source.startswith("git@"):
+        return (
+            f"app_source is {shown(source)}, an address; fetch it first, and write the directory or the wheel that you "
+            "have then, or a pinned package"
+        )
     wheel, folder = source.endswith(".whl"), "/" in source or source.startswith((".", "~"))
     if (wheel or folder) and not os.path.isabs(path):
         return f"app_source is {source}; write the whole path, such as {{{{ inventory_dir }}}}/../../shop"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.rules import values as check
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery import plan_or_problems
 
 
@@ -21,4 +22,5 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             f"beat belongs on {planned}, and {here} would be a second one that sends every scheduled task again; "
             "take the role beat off this host"
         )
+    found += check.size("beat_memory_max", values.get("beat_memory_max", "512M"))
     return found

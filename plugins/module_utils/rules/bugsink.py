@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import address, count, secret, size
+from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import address, count, secret, shown, size
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:
@@ -43,9 +43,13 @@ def _web_address(url: str) -> list[str]:
     except ValueError:
         sound = False
     if not sound or any(character.isspace() for character in url):
-        return [f"bugsink_base_url is '{url}', which is no web address: write one such as https://errors.example.org."]
+        return [
+            f"bugsink_base_url is '{shown(url)}', which is no web address: write one such as https://errors.example.org."
+        ]
     if url.endswith("/") or parts.query or parts.fragment or parts.username:
-        return [f"bugsink_base_url is '{url}': write scheme, host, port and path only, without a slash at the end."]
+        return [
+            f"bugsink_base_url is '{shown(url)}': write scheme, host, port and path only, without a slash at the end."
+        ]
     return []
 
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
+from ansible_collections.celeryops.stack.plugins.module_utils.variables import kind_of
 
 NOTHING = "nothing: running tasks would be lost or killed"
 #: systemd settings that the units write themselves, and where to write them instead.
@@ -39,14 +41,21 @@ OWNED = {
     "WatchdogSec": "watchdog in celery_workers",
     "WorkingDirectory": "celery_app_dir",
 }
+_USER = re.compile(r"^[a-z_][a-z0-9_-]{0,31}$")
+_DIRECTORY = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
+_SECONDS = re.compile(r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9])$")
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
 def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The plan of the host that the values are of; or an empty one, and one sentence for each fault."""
+    if "__planned" in values:  # the same host was asked before
+        plan, problems = values["__planned"]
+        return plan, list(problems)
     found = _options(values.get("celery_service_options"))
     for variable in ("celery_environment", "celery_secret_environment"):
         found += _environment(variable, values.get(variable))
+    found += _places(values)
     try:
         return make_plan(values, str(values.get("inventory_hostname", "localhost"))), found
     except PlanError as error:
@@ -56,6 +65,30 @@ def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the ``celery_*`` variables."""
     return plan_or_problems(values)[1]
+
+
+def _places(values: Mapping[str, Any]) -> list[str]:
+    """Where things are put, as whom, and what is read on this machine; what is not given is not looked at."""
+    found = []
+    paths = [(name, values[name]) for name in ("celery_home", "celery_etc", "celery_python") if name in values]
+    paths += [("celery_watch", path) for path in values.get("celery_watch") or ()]
+    for name, path in paths:
+        if not str(path).startswith("/") or not str(path).strip("/"):
+            found.append(f"{name} is {path!r}; write a whole path, such as /opt/celery")
+    user = str(values.get("celery_user", "celery"))
+    if user == "root":
+        found.append("celery_user is root, which would make every fault of a task one of the host; write another name")
+    elif not _USER.match(user):
+        found.append(f"celery_user is {user!r}; write a name of small letters, digits, '_' and '-', such as celery")
+    directory = str(values.get("celery_state_directory", "celery"))
+    if not _DIRECTORY.match(directory):
+        found.append(f"celery_state_directory is {directory!r}; write a name below /var/lib, such as celery")
+    bundle = str(values.get("celery_ca_bundle") or "")
+    if bundle and not os.path.isfile(bundle):
+        found.append(f"celery_ca_bundle names {bundle}, which is not on this machine; write the whole path of a file")
+    if not _SECONDS.match(str(values.get("celery_clock_skew", 5))):
+        found.append(f"celery_clock_skew is {values['celery_clock_skew']}; write a number of seconds, such as 5")
+    return found
 
 
 def _options(options: Any) -> list[str]:
@@ -81,5 +114,5 @@ def _environment(variable: str, given: Any) -> list[str]:
         if not isinstance(name, str) or not _VARIABLE.match(name):
             found.append(f"{variable} has the name {str(name)!r}; write letters, digits and '_' only")
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            found.append(f"{variable}.{name} is a {type(value).__name__}; write a text in quotes, such as '1'")
+            found.append(f"{variable}.{name} is {kind_of(value)}; write a text in quotes, such as '1'")
     return found

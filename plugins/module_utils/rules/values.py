@@ -8,6 +8,13 @@ import re
 
 SECRET_LENGTH = 12
 _SIZE = re.compile(r"^[1-9][0-9]*\s?([kmgt]i?b?)?$", re.IGNORECASE)
+#: Texts that stand where a secret is to be written; everybody who has read a manual knows them.
+_PLACEHOLDER = re.compile(
+    r".*change[\s_-]?me.*|(replace|fill|insert|set)[\s_-]*(me|this|it|in|here)([\s_.!-].*)?|"
+    r"((your|my|the|some|a|very|super|example|broker|admin)[\s_-]*)*(secret|password|passphrase)[\s_-]*(here)?[0-9!]*|"
+    r"<.*>|\.{3,}|todo.*|example|(?P<one>.)(?P=one)*|0?123456789[0-9]*",
+    re.IGNORECASE,
+)
 
 
 def secret(variable: str, value: object) -> list[str]:
@@ -16,11 +23,25 @@ def secret(variable: str, value: object) -> list[str]:
         return [f"{variable} is empty: set it, from a vault, to {SECRET_LENGTH} characters or more."]
     if not isinstance(value, str):
         return [f"{variable} is not text: put it in quotes."]
+    if found := placeholder(variable, value):
+        return found
     if len(value) < SECRET_LENGTH:
         return [f"{variable} has only {len(value)} characters: use {SECRET_LENGTH} or more."]
     if not value.isprintable():
         return [f"{variable} contains a line break or another character that cannot be printed: use one plain line."]
     return []
+
+
+def placeholder(variable: str, value: object) -> list[str]:
+    """A password that only stands for one. The sentence never shows it."""
+    if not isinstance(value, str) or not value or not _PLACEHOLDER.fullmatch(value.strip()):
+        return []
+    return [f"{variable} is still a placeholder: write a value of its own, from 'openssl rand -hex 24', into a vault."]
+
+
+def shown(text: str) -> str:
+    """A text for a sentence, without the login that an address in it may hold."""
+    return re.sub(r"//[^/@\s]*@", "//...@", text)
 
 
 def address(variable: str, value: object, allow_public: object = False, allow_variable: str = "") -> list[str]:
@@ -56,3 +77,11 @@ def size(variable: str, value: object) -> list[str]:
     if isinstance(value, bool) or not _SIZE.match(str(value)):
         return [f"{variable} is {value!r}: write a size, such as 512MB or 2GB."]
     return []
+
+
+def bytes_of(value: object) -> int | None:
+    """Bytes of a size as above; None where it is none."""
+    if isinstance(value, bool) or not (match := _SIZE.match(str(value).strip())):
+        return None
+    number, unit = re.match(r"[0-9]+", match[0]), (match[1] or "")[:1].lower()
+    return int(number[0]) * 1024 ** " kmgt".index(unit or " ") if number else None

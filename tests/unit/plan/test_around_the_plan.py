@@ -166,7 +166,7 @@ def test_worker_refuses(changes: dict[str, Any], sentence: str) -> None:
         ({"celery_service_options": {"MemoryMax": "1G"}}, "write memory_max in celery_workers"),
         ({"celery_service_options": {"Slice": "other.slice"}}, "write cpu_weight in celery_workers"),
         ({"celery_service_options": ["x"]}, "celery_service_options is not a mapping"),
-        ({"celery_environment": {"DEBUG": False}}, "celery_environment.DEBUG is a bool; write a text in quotes"),
+        ({"celery_environment": {"DEBUG": False}}, "celery_environment.DEBUG is false; write a text in quotes"),
         ({"celery_environment": {"A B": "x"}}, "celery_environment has the name 'A B'"),
         ({"celery_environment": ["x"]}, "celery_environment is not a mapping"),
         ({"celery_secret_environment": {"KEY": ["s3cret-pw"]}}, "celery_secret_environment.KEY is a list"),

@@ -292,7 +292,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_app": ""}, "celery_app is not set"),
     ({"celery_app": "shop celery"}, "celery_app is 'shop celery', which is not module:attribute"),
     ({"celery_workers": {}}, "celery_workers names no worker"),
-    ({"celery_workers": ["default"]}, "celery_workers is a list"),
+    ({"celery_workers": ["default"]}, "celery_workers is no mapping"),
     ({"celery_workers": {"a b": {}}}, "celery_workers['a b']: the name may hold"),
     ({"celery_workers": {"mail_out": {}, "mail-out": {}}}, "would both be the unit celery-worker-mail-out@.service"),
     (one_worker(soft_time_limit=60, time_limit=60), "soft_time_limit (60 s) is not below time_limit (60 s)"),

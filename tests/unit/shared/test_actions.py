@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.celeryops.stack.plugins.action import files, preflight, venv
+from ansible_collections.celeryops.stack.plugins.action import files, venv
+from ansible_collections.celeryops.stack.plugins.plugin_utils import deployment
 
 
 def test_preflight_returns_the_rules_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = ModuleType("rules")
     rules.problems = lambda values: [f"{name} is wrong." for name in values]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, f"{preflight.RULES}.some", rules)
-    assert preflight.check("some", {"a": 1, "b": 2}) == ["a is wrong.", "b is wrong."]
-    assert preflight.check("some", {}) == []
+    monkeypatch.setitem(sys.modules, f"{deployment.RULES}.some", rules)
+    assert deployment.check("some", {"a": 1, "b": 2}) == ["a is wrong.", "b is wrong."]
+    assert deployment.check("some", {}) == []
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_preflight_returns_the_rules_sentences(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_preflight_says_what_is_wrong_with_its_arguments(role: object, values: object, sentence: str) -> None:
-    [said] = preflight.check(role, values)
+    [said] = deployment.check(role, values)
     assert sentence in said
 
 

@@ -1,0 +1,648 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wrong inventories, variables, secrets and hosts: each is refused in a sentence, and a host is asked for facts only.
+
+Needs no host:
+    pytest -n 2 tests/bad_inputs/test_inputs.py
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import KINDS, SECRETS, VARIABLES, Case, Outcome, Trials
+
+ROOT = Path(__file__).parents[2]
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there
+WORKER = {"concurrency": 2, "soft_time_limit": 40, "time_limit": 60}
+
+
+def entry(**keys: Any) -> dict[str, Any]:
+    """celery_workers with one entry, changed."""
+    return {"celery_workers": {"default": {**WORKER, **keys}}}
+
+
+def threads(**keys: Any) -> dict[str, Any]:
+    return {"celery_workers": {"default": {"pool": "threads", **keys}}}
+
+
+def only(variable: str, value: Any, *said: str, **more: Any) -> Case:
+    return Case((variable, *said), {variable: value}, **more)
+
+
+# --- the declaration --------------------------------------------------------------------------------------------
+
+APPLICATION = {
+    "no app": only("celery_app", "", "is not set", "write where your Celery application is"),
+    "an app that is a path": only("celery_app", "shop/celery.py", "write it like 'shop.celery:app'"),
+    "an app that is a command": only("celery_app", "shop.celery:app --beat", "write it like 'shop.celery:app'"),
+    "no source": only("app_source", "", "write what to release"),
+    "a source that is not there": only("app_source", "/nowhere/shop", "write the path of your project"),
+    "a source from here": only("app_source", "../shop", "write the whole path"),
+    "a wheel that is not built": only("app_source", "/nowhere/shop-1.0-py3-none-any.whl", "build it first"),
+    "a package without a version": only("app_source", "shop", "pin it, like shop==1.2.0"),
+    "a package with an open version": only("app_source", "shop>=1.2", "pin it, like shop==1.2.0"),
+    "a repository": only(
+        "app_source",
+        "git+https://robot:kept-quiet-robot-8c@git.example.org/shop.git",
+        "write the directory or the wheel",
+        hidden=("kept-quiet-robot-8c",),
+    ),
+    "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
+    "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
+    "an audit that is one text": only("app_audit", "python -m shop.check", "write"),
+    "nothing to go back to": only("app_keep", 1, "write a whole number, 2 or more"),
+}
+
+WORKERS = {
+    "no worker": only("celery_workers", {}, "write at least one entry"),
+    "workers as a list": only("celery_workers", ["default"], "write a mapping"),
+    "a worker that is a number": Case(
+        ("celery_workers['default'] is 4", "write a mapping"), {"celery_workers": {"default": 4}}
+    ),
+    "a name with a blank": Case(("celery_workers['my queue']", "rename it"), {"celery_workers": {"my queue": WORKER}}),
+    "two units of one name": Case(
+        ("'mail_out' and 'mail-out' would both be the unit", "rename one of them"),
+        {"celery_workers": {"mail_out": WORKER, "mail-out": WORKER}},
+    ),
+    "soft above hard": Case(
+        ("soft_time_limit (90 s) is not below time_limit (60 s)", "write a soft_time_limit of at most 59"),
+        entry(soft_time_limit=90),
+    ),
+    "soft equal to hard": Case(
+        ("soft_time_limit (60 s) is not below time_limit (60 s)", "write a soft_time_limit of at most 59"),
+        entry(soft_time_limit=60),
+    ),
+    "a limit of one second": Case(
+        ("time_limit is 1 s", "write 2 or more"), {"celery_workers": {"default": {"time_limit": 1}}}
+    ),
+    "no hard limit": Case(("time_limit is empty", "write a number of seconds"), entry(time_limit=None)),
+    "no soft limit": Case(("soft_time_limit is empty", "write a number of seconds"), entry(soft_time_limit=None)),
+    "a stop that kills": Case(("stop_timeout (60 s) would kill", "write at least 90"), entry(stop_timeout=60)),
+    "a hasty watchdog": Case(("watchdog is 5 s", "write 30 or more"), entry(watchdog=5)),
+    "children that do not fit": Case(
+        ("2 children of max_memory_per_child do not fit", "write a memory_max of at least 800M"),
+        entry(max_memory_per_child="400M", memory_max="512M"),
+    ),
+    "limits on threads": Case(
+        ("the threads pool ignores time_limit", "write 'pool: prefork'"), threads(time_limit=30, stop_timeout=60)
+    ),
+    "threads without an end": Case(("the threads pool has no time limits", "write stop_timeout"), threads()),
+    "a pool nobody has": Case(("pool is 'preforc' (did you mean 'prefork'?)", "write one of"), entry(pool="preforc")),
+    "a pool that is no good": Case(("pool is 'gevent'", "write one of prefork, threads"), entry(pool="gevent")),
+    "a profile nobody has": Case(
+        ("profile is 'througput' (did you mean 'throughput'?)", "write one of"), entry(profile="througput")
+    ),
+    "a delivery nobody has": Case(("delivery is 'exactly_once'", "write one of"), entry(delivery="exactly_once")),
+    "a level nobody has": Case(("log_level is 'VERBOSE'", "write one of DEBUG"), entry(log_level="VERBOSE")),
+    "events that are a text": Case(("events is 'yes please'", "write true or false"), entry(events="yes please")),
+    "a size without sense": Case(("memory_max is 'lots'", "write a size such as"), entry(memory_max="lots")),
+    "a queue of the broker's": Case(("the queue name 'amq.mine'", "rename it"), entry(queues=["amq.mine"])),
+    "a queue that is the dead ones'": Case(
+        ("the queue name 'celery.dead'", "rename it"), entry(queues=["celery.dead"])
+    ),
+    "a queue with a slash": Case(("the queue name 'a/b'", "rename it"), entry(queues=["a/b"])),
+    "queues that are a mapping": Case(("queues is", "write a list of names"), entry(queues={"a": 1})),
+    "a queue that ends in another": Case(
+        ("the queue 'eu.default'", "rename one of them"),
+        {"celery_workers": {"default": WORKER, "eu": {**WORKER, "queues": ["eu.default"]}}},
+    ),
+    "a queue promised two things": Case(
+        ("the queue 'default' is", "write the same delivery in both"),
+        {"celery_workers": {"default": WORKER, "more": {**WORKER, "queues": ["default"], "delivery": "at_most_once"}}},
+    ),
+    "a default queue of nobody": only("celery_default_queue", "defualt", "which no entry", "write one of"),
+    "a route to nobody": Case(
+        ("celery_routes['shop.tasks.charge']", "did you mean 'critical'?", "add a worker for it"),
+        {"celery_routes": {"shop.tasks.charge": "critcal"}},
+    ),
+    "routes as a list": only("celery_routes", [{"shop.tasks.charge": "critical"}], "write a mapping"),
+}
+NUMBERS = (
+    "concurrency",
+    "instances",
+    "prefetch_multiplier",
+    "max_tasks_per_child",
+    "tasks_max",
+    "nofile",
+    "cpu_weight",
+)
+for key in NUMBERS:
+    WORKERS[f"{key} of zero"] = Case((f"{key} is 0", "write a whole number"), entry(**{key: 0}))
+for value in (-1, 2.5, "two", True, [2]):
+    WORKERS[f"a concurrency of {value}"] = Case(("concurrency is", "write a whole number"), entry(concurrency=value))
+for key, meant in (
+    ("concurency", "concurrency"),
+    ("hard_time_limit", "time_limit"),
+    ("timelimit", "time_limit"),
+    ("memory-max", "memory_max"),
+    ("queue", "queues"),
+    ("prefetch", "prefetch_multiplier"),
+):
+    WORKERS[f"the key {key}"] = Case(
+        (f"unknown key '{key}' (did you mean '{meant}'?)", "the keys are"), entry(**{key: 2})
+    )
+
+SETTINGS = {
+    f"the setting {name}": Case(
+        (f"celery_settings.{name} may not be set here", remedy), {"celery_settings": {name: value}}
+    )
+    for name, value, remedy in (
+        ("task_always_eager", True, "remove it"),
+        ("task_acks_late", False, "remove it"),
+        ("accept_content", ["pickle"], "remove it"),
+        ("task_serializer", "pickle", "remove it"),
+        ("task_reject_on_worker_lost", False, "remove it"),
+        ("broker_url", "amqp://guest@mq", "write celery_broker"),
+        ("result_backend", "rpc://", "write celery_result_backend"),
+        ("task_routes", {}, "write celery_routes"),
+        ("task_queues", [], "write celery_workers"),
+    )
+} | {
+    "a setting of the old kind": Case(
+        ("celery_settings has 'CELERY_ACKS_LATE'", "write Celery's names in lower case"),
+        {"celery_settings": {"CELERY_ACKS_LATE": True}},
+    ),
+    "settings as a list": only("celery_settings", ["timezone"], "write a mapping"),
+    "an environment of lists": Case(
+        ("celery_environment.HOSTS is a list", "write a text in quotes"), {"celery_environment": {"HOSTS": ["a"]}}
+    ),
+    "an environment of truths": Case(
+        ("celery_environment.DEBUG is true", "write a text in quotes"), {"celery_environment": {"DEBUG": True}}
+    ),
+    "an environment's name": Case(
+        ("celery_environment has the name 'MY-NAME'", "write letters"), {"celery_environment": {"MY-NAME": "x"}}
+    ),
+    "a secret environment's list": Case(
+        ("celery_secret_environment.KEYS is a list", "write a text in quotes"),
+        {"celery_secret_environment": {"KEYS": ["kept-quiet-key-5d"]}},
+        hidden=("kept-quiet-key-5d",),
+    ),
+    "a kill mode": Case(
+        ("celery_service_options.KillMode would overrule the plan", "write nothing"),
+        {"celery_service_options": {"KillMode": "control-group"}},
+    ),
+    "a stop time-out past the plan": Case(
+        ("celery_service_options.TimeoutStopSec would overrule the plan", "write stop_timeout in celery_workers"),
+        {"celery_service_options": {"TimeoutStopSec": 10}},
+    ),
+    "a memory limit past the plan": Case(
+        ("celery_service_options.MemoryMax would overrule the plan", "write memory_max in celery_workers"),
+        {"celery_service_options": {"MemoryMax": "1G"}},
+    ),
+}
+
+BROKERS = {
+    f"the broker {url.split(':')[0]}": Case(
+        ("celery_broker uses", said, "write rabbitmq, redis"), {"celery_broker": url}
+    )
+    for url, said in (
+        ("sqla+postgresql://user@db/tasks", "a database"),
+        ("django://", "a database"),
+        ("mongodb://db/tasks", "a database"),
+        ("memory://", "which is for tests"),
+        ("filesystem://", "which is for tests"),
+    )
+} | {
+    "a broker of no kind": only("celery_broker", "rabitmq", "is of the unknown kind", "write rabbitmq, redis"),
+    "a password in the broker's URL": only(
+        "celery_broker",
+        "amqp://user:kept-quiet-url-99@broker/vhost",
+        "carries a password",
+        "celery_broker_password",
+        hidden=("kept-quiet-url-99",),
+    ),
+    "a broker without a host": only("celery_broker", "amqp://", "names no host", "write it like"),
+    "a broker's port": only(
+        "celery_broker", "amqp://user@mq:99999/x", "is not a URL that can be read", "write it like"
+    ),
+    "a backend that is a database": only(
+        "celery_result_backend", "db+postgresql://user@db/results", "a database", "write redis, none"
+    ),
+    "a password in the backend's URL": only(
+        "celery_result_backend",
+        "redis://:kept-quiet-url-98@cache/0",
+        "carries a password",
+        "celery_result_password",
+        hidden=("kept-quiet-url-98",),
+    ),
+    "one user for two passwords": Case(
+        ("celery_broker_user", "celery_monitor_user", "give them different names"),
+        {"celery_broker": "redis", "celery_broker_user": "same", "celery_monitor_user": "same"},
+    ),
+}
+
+# --- secrets ----------------------------------------------------------------------------------------------------
+
+MISSING = {
+    f"no {name}": Case((name, "vault"), without=(name,))
+    for name in SECRETS
+    if name not in ("celery_sentry_dsn", "celery_secret_environment")
+}
+PLACEHOLDERS = {
+    f"{name} of an example": Case((f"{name} is still a placeholder", "write a value of its own"), {name: text})
+    for name, text in (
+        ("celery_broker_password", "change-me"),
+        ("celery_monitor_password", "CHANGE_ME_PLEASE"),
+        ("celery_result_password", "<password>"),
+        ("rabbitmq_admin_password", "your-password-here"),
+        ("rabbitmq_erlang_cookie", "xxxxxxxxxxxxxxxxxxxxxxxx"),
+        ("flower_password", "secret"),
+        ("bugsink_admin_password", "password123456"),
+        ("bugsink_secret_key", "replace-this-with-32-characters-or-more"),
+    )
+}
+WRONG_SECRETS = {
+    "a short broker password": Case(
+        ("celery_broker_password", "characters", "use 12 or more"),
+        {"celery_broker_password": "kq-7b3"},
+        hidden=("kq-7b3",),
+    ),
+    "a short password of Flower": Case(
+        ("flower_password has only 6 characters", "use 12 or more"), {"flower_password": "kq-7b4"}, hidden=("kq-7b4",)
+    ),
+    "a password that is a number": Case(
+        ("rabbitmq_admin_password", "put it in quotes"),
+        {"rabbitmq_admin_password": 482910475512},
+        hidden=("482910475512",),
+    ),
+    "a password that is a list": Case(
+        ("celery_broker_password is a list", "write a text"),
+        {"celery_broker_password": ["kept-quiet-listed-31"]},
+        hidden=("kept-quiet-listed-31",),
+    ),
+    "a password of two lines": Case(
+        ("flower_password contains a line break", "use one plain line"),
+        {"flower_password": "kept-quiet\nsecond-line-11"},
+        hidden=("second-line-11",),
+    ),
+    "a short signing key": Case(
+        ("bugsink_secret_key has only 20 characters", "use 32 or more"),
+        {"bugsink_secret_key": "kq9f2c71e3b85d604a1c"},
+        hidden=("kq9f2c71e3b85d604a1c",),
+    ),
+    "a project key in capitals": Case(
+        ("bugsink_project_key is not 32 digits", "openssl rand -hex 16"),
+        {"bugsink_project_key": "7E19C4D2B8A35F60916FD3A27C84BE05"},
+        hidden=("7E19C4D2B8A35F60916FD3A27C84BE05",),
+    ),
+    "a token too short": Case(
+        ("bugsink_api_token is not 40 digits", "openssl rand -hex 20"),
+        {"bugsink_api_token": "c52d8e7f1a90"},
+        hidden=("c52d8e7f1a90",),
+    ),
+    "a cookie too short": Case(
+        ("rabbitmq_erlang_cookie", "20 to 255"), {"rabbitmq_erlang_cookie": "KQCOOKIE77"}, hidden=("KQCOOKIE77",)
+    ),
+    "a password from nowhere": Case(
+        ("celery_broker_password uses vault_broker_password, which is not defined", "define it"),
+        text="celery_broker_password: '{{ vault_broker_password }}'",
+        without=("celery_broker_password",),
+    ),
+    "a password in a vault that is shut": Case(
+        ("celery_broker_password is encrypted", "give the right one"),
+        text="celery_broker_password: !vault |\n"
+        "  $ANSIBLE_VAULT;1.1;AES256\n"
+        "  61323931353866666336306139373937316366366138656131323863373866376666353561306463\n",
+        without=("celery_broker_password",),
+    ),
+    **{
+        f"a DSN {what}": Case(("sentry_dsn", said, "write it as the tracker shows it"), {"celery_sentry_dsn": dsn})
+        for what, dsn, said in (
+            ("without its key", "https://errors.example.org/1", "has no public key"),
+            ("without a project", "https://0c0ffee@errors.example.org/", "does not end in a project number"),
+            ("of another scheme", "ftp://0c0ffee@errors.example.org/1", "starts with neither"),
+            ("with a blank", "https://0c0ffee@errors.example.org/1 ", "contains a blank"),
+        )
+    },
+}
+
+# --- services ---------------------------------------------------------------------------------------------------
+
+SERVICES = {
+    f"{variable} of {value!r}": only(variable, value, remedy)
+    for variable, value, remedy in (
+        ("rabbitmq_port", 0, "write a whole number"),
+        ("rabbitmq_port", 70000, "write a whole number"),
+        ("rabbitmq_management_port", 5672, "give each its own port"),
+        ("rabbitmq_address", "broker.example.org", "write this host's private one"),
+        ("rabbitmq_address", EVERYWHERE, "rabbitmq_allow_public"),
+        ("rabbitmq_management_address", "8.8.8.8", "rabbitmq_allow_public"),
+        ("rabbitmq_memory_high_watermark", 1.5, "write a share"),
+        ("rabbitmq_disk_free_limit", "plenty", "write a size"),
+        ("rabbitmq_consumer_timeout", 1000, "write a whole number"),
+        ("rabbitmq_max_message_size", 10, "write a whole number"),
+        ("rabbitmq_channel_max", 100000, "write a whole number"),
+        ("rabbitmq_nofile", 100, "write a whole number"),
+        ("rabbitmq_node_name", "rabbit", "write name@host"),
+        ("rabbitmq_admin_user", "guest", "name the administrator"),
+        ("rabbitmq_settings", {"consumer_timeout": 1}, "write rabbitmq_consumer_timeout"),
+        ("rabbitmq_users", [{"password": "kept-quiet-user-41"}], "write name: ..."),
+        ("rabbitmq_absent_users", "guest", "write a list"),
+        ("redis_port", 65536, "write a whole number"),
+        ("redis_maxmemory", "0MB", "write a size"),
+        ("redis_appendfsync", "sometimes", "write"),
+        ("redis_appendfsync", False, "in quotes"),
+        ("redis_address", "::", "redis_allow_public"),
+        ("redis_users", [], "name at least one user"),
+        ("redis_databases", 0, "write a whole number"),
+        ("redis_maxclients", 3, "write a whole number"),
+        ("redis_settings", {"save me": "x"}, "both on one line"),
+        ("flower_port", 80, "write a whole number from 1024"),
+        ("flower_address", "203.0.113.77", "flower_address"),
+        ("flower_user", "a:b", "leave it out"),
+        ("flower_options", {"port": 1}, "set flower_port"),
+        ("flower_broker_api", "http://127.0.0.1:15672", "with the slash at its end"),
+        ("flower_max_tasks", 5, "write a whole number"),
+        ("flower_memory_max", "big", "write a size"),
+        ("bugsink_base_url", "errors.example.org", "write one such as"),
+        ("bugsink_base_url", "https://errors.example.org/", "without a slash at the end"),
+        ("bugsink_admin_email", "ops", "write one such as"),
+        ("bugsink_team", "", "give it a name"),
+        ("bugsink_port", 443, "write a whole number from 1024"),
+        ("bugsink_web_workers", 0, "write a whole number"),
+        ("bugsink_max_events", 5, "write a whole number"),
+        ("beat_memory_max", "a lot", "write a size"),
+        ("beat_log_level", "LOUD", "write one of DEBUG"),
+        ("sentry_sample_rate", 2, "write a number from 0.0"),
+        ("celery_sentry_environment", "pro duction", "write 1 to 64 characters"),
+        ("worker_surge", -1, "write a whole number"),
+    )
+    if value != "203.0.113.77"
+} | {
+    "one port for two services": Case(
+        ("flower_port and bugsink_port are both 8000 on one host", "give one of them another port"),
+        {"flower_port": 8000},
+    ),
+    "Flower for everybody": Case(
+        ("flower_address is 8.8.8.8", "write its private address"), {"flower_address": "8.8.8.8"}
+    ),
+    "a password in Bugsink's address": only(
+        "bugsink_base_url",
+        "https://ops:kept-quiet-web-70@errors.example.org",
+        "write scheme, host, port and path only",
+        hidden=("kept-quiet-web-70",),
+    ),
+}
+
+# --- names and types --------------------------------------------------------------------------------------------
+
+
+def specified() -> Iterator[tuple[str, str]]:
+    """Of each role the first variable of each type, and the type."""
+    for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
+        options = yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
+        if path.parts[-3] not in ELSEWHERE:
+            yield from {option["type"]: name for name, option in reversed(options.items())}.items()
+
+
+#: Roles that no host of this inventory carries by itself.
+ELSEWHERE = ("runtime", "tls")
+#: Of each type a value that is none; of a text a mapping, as a forgotten quote makes it.
+OTHER = {"str": {"a": "b"}, "int": "many", "float": "half", "bool": "maybe", "list": {"a": 1}, "dict": ["a"]}
+TYPES = {
+    f"the type of {name}": only(name, OTHER[kind], " is ", "write ") for kind, name in specified() if kind in OTHER
+}
+NAMES = {
+    f"the name {name}": Case((f"{name} is no variable of this collection", said, "celery_own_variables"), {name: 1})
+    for name, said in (
+        ("celery_brocker", "did you mean 'celery_broker'?"),
+        ("celery_worker", "did you mean 'celery_workers'?"),
+        ("celery_route", "did you mean 'celery_routes'?"),
+        ("celery_broker_pasword", "did you mean 'celery_broker_password'?"),
+        ("celery_plan", "correct the name or remove it"),
+        ("celery_sandbox", "correct the name or remove it"),
+        ("app_sources", "did you mean 'app_source'?"),
+        ("worker_surges", "did you mean 'worker_surge'?"),
+        ("beat_memory", "did you mean 'beat_memory_max'?"),
+        ("flower_pasword", "did you mean 'flower_password'?"),
+        ("rabbitmq_consumer_time_out", "did you mean 'rabbitmq_consumer_timeout'?"),
+        ("redis_max_memory", "did you mean 'redis_maxmemory'?"),
+        ("bugsink_baseurl", "did you mean 'bugsink_base_url'?"),
+        ("sentry_samplerate", "did you mean 'sentry_sample_rate'?"),
+    )
+} | {
+    "a name on the command line": Case(
+        ("celery_workerz is no variable", "did you mean 'celery_workers'?"), arguments=("-e", "celery_workerz=1")
+    ),
+    "a name of one host": Case(
+        ("worker2: worker_srge is no variable", "did you mean 'worker_surge'?"),
+        base="several",
+        hosts={"worker2": {"worker_srge": 1}},
+    ),
+    "an expression of nothing": Case(
+        ("celery_default_queue uses nowhere, which is not defined", "define it"),
+        text="celery_default_queue: '{{ nowhere }}'",
+    ),
+    "an expression without its end": Case(
+        ("flower_port is no expression that Jinja can read", "look for a missing bracket"),
+        text="flower_port: '{{ 5555 '",
+    ),
+    "an expression of a missing part": Case(
+        ("flower_port asks something for its 'ports'", "correct the expression"),
+        text="flower_port: '{{ celery_workers.default.ports }}'",
+    ),
+    "a name for itself": Case(
+        ("celery_app is made of itself", "write the value"), text="celery_app: '{{ celery_app }}'"
+    ),
+    "an expression of itself": Case(
+        ("flower_port is made of itself", "write the value"), text="flower_port: '{{ flower_port | int + 1 }}'"
+    ),
+    "a filter nobody has": Case(
+        ("flower_port uses the filter celeryops_nothing", "correct its name"),
+        text="flower_port: '{{ 5555 | celeryops_nothing }}'",
+    ),
+    "own names that are a text": only("celery_own_variables", "app_color", "write a list"),
+}
+
+# --- inventories ------------------------------------------------------------------------------------------------
+
+INVENTORIES = {
+    "no host at all": Case(
+        ("the inventory has no host in any of the groups", "name the right inventory with -i"),
+        groups={kind: [] for kind in KINDS},
+    ),
+    "groups of other names": Case(
+        ("the inventory has a group 'workers'", "did you mean 'worker'?", "rename it"),
+        groups={"worker": [], "workers": ["server"]},
+    ),
+    "no worker host": Case(
+        ("the inventory group 'worker' is empty", "put at least one host into it"), groups={"worker": []}
+    ),
+    "no broker host": Case(("the inventory group 'broker' is empty", "put the host"), groups={"broker": []}),
+    "no backend host": Case(
+        ("the inventory group 'backend' is empty", "celery_result_backend: none"), groups={"backend": []}
+    ),
+    "two beats": Case(
+        ("the inventory group 'beat' holds 2 hosts", "leave exactly one host in it"),
+        base="several",
+        groups={"beat": ["worker1", "worker2"]},
+    ),
+    "a schedule and no beat": Case(
+        ("celery_settings.beat_schedule", "put exactly one host into the group"),
+        {"celery_settings": {"beat_schedule": {"a": {"task": "shop.a", "schedule": 60}}}},
+        groups={"beat": []},
+    ),
+    "Flower and no monitor": Case(("flower_user is set", "put a host into the group"), groups={"monitor": []}),
+    "a worker on a stranger": Case(
+        ("hosts names worker9, not in the inventory group 'worker'", "write some of: worker1, worker2"),
+        entry(hosts=["worker9"]),
+        base="several",
+    ),
+    "a worker on the broker's host": Case(
+        ("hosts names broker1, not in the inventory group 'worker'", "write some of"),
+        entry(hosts=["broker1"]),
+        base="several",
+    ),
+    "workers of two kinds": Case(
+        ("celery_workers differs between hosts", "declare it once in group_vars/all"),
+        base="several",
+        hosts={"worker2": {"celery_workers": {"other": WORKER}}},
+    ),
+    "one address for two": Case(
+        ("celery_address is 10.0.0.77 on worker1 and worker2", "write each host's own"),
+        base="several",
+        hosts={"worker1": {"celery_address": "10.0.0.77"}, "worker2": {"celery_address": "10.0.0.77"}},
+    ),
+    "loopback for many": Case(
+        ("celery_address of broker1 is 127.0.0.1", "write its private address"),
+        base="several",
+        hosts={"broker1": {"celery_address": "127.0.0.1"}},
+    ),
+    "a host's name with an at": Case(
+        ("the inventory's host 'ops@server'", "rename it"),
+        groups={kind: ["ops@server"] for kind in KINDS},
+    ),
+    "an inventory that is not there": Case(
+        ("the inventory has no host in any of the groups", "name the right inventory with -i"),
+        base="nowhere",
+    ),
+}
+
+# --- hosts ------------------------------------------------------------------------------------------------------
+
+GIB = 1024**3
+HOSTS = {
+    "Ubuntu": Case(("the host runs ubuntu 24.04", "use Debian 12"), facts={"system": "ubuntu", "version": "24.04"}),
+    "an old Debian": Case(("the host runs debian 11", "use Debian 12"), facts={"version": "11"}),
+    "an old systemd": Case(("systemd 247", "252 or newer"), facts={"systemd": 247}),
+    "no systemd": Case(("no systemd", "252 or newer"), facts={"systemd": 0}),
+    "an old Python": Case(("a Python 3.9.2", "write the path of one that is 3.11"), facts={"python": [3, 9, 2]}),
+    "no Python": Case(
+        ("celery_python is /opt/py/bin/python, which is not on the host", "write the path"),
+        facts={"python": [], "python_path": "/opt/py/bin/python"},
+    ),
+    "little memory": Case(
+        ("the host has 2048M of memory, and its units may take", "lower some of them"), facts={"memory": 2 * GIB}
+    ),
+    "workers of much memory": Case(
+        ("memory_max of default 16384M", "lower some of them"), entry(memory_max="4G", instances=4)
+    ),
+    "a full disk": Case(
+        ("the file system / has 100M free", "make room"), facts={"free": {"/": 100 * 1024**2, "/var": 20 * GIB}}
+    ),
+    "a disk too small for the broker": Case(
+        ("rabbitmq_disk_free_limit needs 51200M", "make room"), {"rabbitmq_disk_free_limit": "50GB"}
+    ),
+    "a disk too small for results": Case(
+        ("redis_maxmemory needs 2048M", "write a smaller redis_maxmemory"),
+        {"redis_maxmemory": "1GB"},
+        facts={"free": {"/": 40 * GIB, "/var": int(1.5 * GIB)}},
+    ),
+    "a port of somebody else's": Case(
+        ("rabbitmq_port is 5672, where qpidd.service listens", "write another port"),
+        facts={"listening": [{"port": 5672, "address": EVERYWHERE, "unit": "qpidd.service"}]},
+    ),
+    "a port of Docker's": Case(
+        ("redis_port is 6379, where docker.service listens", "write another port"),
+        facts={"listening": [{"port": 6379, "address": "::", "unit": "docker.service"}]},
+    ),
+}
+
+SAID_BY_HAND = (
+    APPLICATION,
+    WORKERS,
+    SETTINGS,
+    BROKERS,
+    MISSING,
+    PLACEHOLDERS,
+    WRONG_SECRETS,
+    SERVICES,
+    INVENTORIES,
+    HOSTS,
+)
+CASES: dict[str, Case] = {}
+for table in (*SAID_BY_HAND, TYPES, NAMES):
+    assert not CASES.keys() & table.keys()
+    CASES |= table
+
+
+ACCEPTED = {
+    "one host": Case(()),
+    "several hosts": Case((), base="several"),
+    "own names": Case(
+        (), {"celery_own_variables": ["app_color", "worker_shift_*"], "app_color": 1, "worker_shift_a": 2}
+    ),
+    "texts for numbers, as INI files have them": Case((), {"flower_port": "5556", "flower_allow_public": "false"}),
+    "a port of our own": Case(
+        (), facts={"listening": [{"port": 5672, "address": "::", "unit": "rabbitmq-server.service"}]}
+    ),
+    "no results, no tracker": Case(
+        (),
+        {"celery_result_backend": "none"},
+        without=("celery_result_password", "celery_sentry_dsn", *(name for name in SECRETS if "bugsink" in name)),
+        groups={"backend": [], "tracker": []},
+    ),
+    "an expression": Case((), text='celery_default_queue: "{{ celery_workers | first }}"'),
+    "one host of several": Case(
+        (),
+        base="several",
+        arguments=("--limit=worker1",),
+        hosts={
+            name: {"celery_address": f"10.0.1.{number}", "rabbitmq_node_name": "rabbit@broker1"}
+            for number, name in enumerate(("broker1", "worker1", "worker2", "monitor1"), 1)
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted(name: str, run: Callable[[Case], Outcome]) -> None:
+    """What comes after the task in question needs a real host."""
+    outcome = run(ACCEPTED[name])
+    assert "Nothing was changed" not in outcome.said, outcome.output
+    assert re.search(r"TASK \[Everything that is known [^]]*\] \*+\s+ok: ", outcome.output), outcome.output
+
+
+@pytest.mark.parametrize(
+    "inventory",
+    [
+        path.parent
+        for pattern in ("inventories/*/hosts.yml", "molecule/*/inventory/hosts.yml")
+        for path in ROOT.glob(pattern)
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_the_inventories_of_this_repository_are_accepted(inventory: Path, trials: Trials, tmp_path: Path) -> None:
+    if "worker" in (inventory / "hosts.yml").read_text():
+        outcome = trials.play("plan", inventory, tmp_path)
+        assert outcome.code == 0, outcome.output
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused(name: str, run: Callable[[Case], Outcome]) -> None:
+    case = CASES[name]
+    outcome = run(case)
+    assert outcome.code != 0, outcome.output
+    for part in case.said:
+        assert part in outcome.said, outcome.output
+    assert not re.search("Traceback|jinja2|most recent call", outcome.output), outcome.output
+    for secret in (*SECRETS.values(), *VARIABLES["celery_secret_environment"].values(), *case.hidden):
+        assert secret not in outcome.output, outcome.output
+    assert outcome.asked <= {"setup", "host_facts"}, "the host was touched"
+    assert not re.search(r"changed=[1-9]", outcome.output)

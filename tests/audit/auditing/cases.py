@@ -50,27 +50,33 @@ def all_cases() -> list[Case]:
     return [Case(path.parent.name, path) for path in sorted((HERE / "corpus").glob("*/*.py"))]
 
 
+def collect(wanted: Sequence[Mapping[str, Any]]) -> list[App | Failure]:
+    """Load applications: each is a mapping of folder, app and environ."""
+    environment = {**os.environ, "PYTHONPATH": f"{AUDIT}:{HERE / 'stubs'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("SENTRY_DSN", None)
+    command = [sys.executable, str(HERE / "auditing/collect.py")]
+    given = json.dumps([{"environ": {}, **each} for each in wanted])
+    done = subprocess.run(command, env=environment, input=given, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [_known(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def _known(told: Mapping[str, Any]) -> App | Failure:
+    if "app" in told:
+        return App.of(told["app"])
+    at = told["failure"]["place"]
+    return Failure(told["failure"]["sentence"], made(Place, at) if at else None)
+
+
 def audits(cases: Sequence[Case]) -> dict[str, Audit]:
     """What is known of each case."""
     plain = [case for case in cases if case.check not in DEADLY]
-    environment = {**os.environ, "PYTHONPATH": f"{AUDIT}:{HERE / 'stubs'}", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("SENTRY_DSN", None)
-    command = [sys.executable, str(HERE / "auditing/collect.py"), *(str(case.path) for case in plain)]
-    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told = dict(json.loads(line) for line in done.stdout.splitlines())
-    return {case.name: _audit(case, told.get(str(case.path))) for case in cases}
+    apps = collect([{"folder": str(case.path.parent), "app": f"{case.path.stem}:app"} for case in plain])
+    told = dict(zip((case.name for case in plain), apps, strict=True))
+    return {case.name: _audit(case, told.get(case.name) or _deadly(case)[0]) for case in cases}
 
 
-def _audit(case: Case, told: Mapping[str, Any] | None) -> Audit:
-    app: App | Failure
-    if told is None:
-        app, _ = _deadly(case)
-    elif "app" in told:
-        app = App.of(told["app"])
-    else:
-        at = told["failure"]["place"]
-        app = Failure(told["failure"]["sentence"], made(Place, at) if at else None)
+def _audit(case: Case, app: App | Failure) -> Audit:
     plan, live = case.pragma("plan"), case.pragma("live")
     return Audit(
         app,

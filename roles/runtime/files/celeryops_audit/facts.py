@@ -275,6 +275,7 @@ class Live:
     version: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
     maxmemory: int | None = None
     eviction: str | None = None
     aof: bool | None = None
@@ -287,7 +288,8 @@ class Live:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Live:
-        return made(cls, {**values, "missing": tuple(values.get("missing") or ())})
+        lists = {name: tuple(values.get(name) or ()) for name in ("missing", "unclear")}
+        return made(cls, {**values, **lists})
 
 
 def names(things: Iterable[str], most: int = 3) -> str:

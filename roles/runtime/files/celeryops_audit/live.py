@@ -41,7 +41,7 @@ def rabbitmq(app: Any, connection: Any) -> dict[str, Any]:
     from amqp.exceptions import AMQPError, NotFound, PreconditionFailed
 
     refused: dict[str, str] = {}
-    missing = []
+    missing, unclear = [], []
     for name, queue in app.amqp.queues.items():
         for thing in ("queue", "exchange"):
             channel = connection.channel()
@@ -57,7 +57,7 @@ def rabbitmq(app: Any, connection: Any) -> dict[str, Any]:
             except PreconditionFailed as problem:
                 refused[f"{thing} {name if thing == 'queue' else queue.exchange.name}"] = str(problem.reply_text)
             except AMQPError as problem:
-                refused.setdefault(f"{thing} {name}", f"{problem.reply_code} {problem.reply_text}")
+                unclear.append(f"{thing} {name}: {problem.reply_code} {problem.reply_text}")
             finally:
                 if channel.is_open:
                     channel.close()
@@ -67,6 +67,7 @@ def rabbitmq(app: Any, connection: Any) -> dict[str, Any]:
         "version": str(properties.get("version", "")),
         "refused": refused,
         "missing": sorted(set(missing)),
+        "unclear": unclear,
     }
 
 

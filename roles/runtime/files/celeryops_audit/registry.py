@@ -216,11 +216,11 @@ def check(
 
 
 def every_check() -> dict[str, Check]:
-    """All checks, by id."""
+    """All checks, by id, in the order of their subjects."""
     from celeryops_audit import checks
 
-    checks.load()
-    return CHECKS
+    order = checks.load()
+    return dict(sorted(CHECKS.items(), key=lambda item: order.index(item[1].run.__module__)))
 
 
 def run(audit: Audit, chosen: Sequence[Check] | None = None) -> list[Finding]:

@@ -79,22 +79,42 @@ def sentences(report: Report, findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
+#: Findings of one check that a terminal is shown; the other formats have all.
+MOST = 10
+
+
 def table(report: Report) -> str:
-    """For a terminal."""
+    """For a terminal: what is of one check stands together."""
     lines = [report.summary()]
-    for each in [*report.blocking, *report.others]:
-        lines += ["", f"{report.word(each):8} {each.check}  {report.place(each)}".rstrip()]
-        lines += [f"         {capital(each.sentence)}.", f"         Fix: {each.fix}."]
+    for word, listed in groups(report, [*report.blocking, *report.others]):
+        check = report.checks[listed[0].check]
+        lines += ["", f"{word:8} {check.id}: {check.title[0].lower()}{check.title[1:]}"]
+        for each in listed[:MOST]:
+            lines += [f"         {report.place(each) or '-'}  {each.sentence}"]
+        if len(listed) > MOST:
+            lines += [f"         and {len(listed) - MOST} more"]
+        lines += [f"         Fix: {fix}" for fix in dict.fromkeys(each.fix for each in listed)]
     if report.accepted:
         lines += ["", "accepted"]
         lines += [f"         {each.check}: {each.sentence}. Because: {each.accepted}" for each in report.accepted]
     if report.unused:
         lines += ["", "accepted, but nothing like it was found (remove it)"]
         lines += [f"         {each}" for each in report.unused]
-    if report.unknown:
+    reasons: dict[str, list[str]] = {}
+    for each in report.unknown:
+        reasons.setdefault(each.sentence, []).append(each.check)
+    if reasons:
         lines += ["", "not known"]
-        lines += [f"         {each.check}: {each.sentence}" for each in report.unknown]
+        lines += [f"         {', '.join(checks)}: {sentence}" for sentence, checks in reasons.items()]
     return "\n".join(lines)
+
+
+def groups(report: Report, findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    """Findings of the same check and weight."""
+    found: dict[tuple[str, str], list[Finding]] = {}
+    for each in findings:
+        found.setdefault((report.word(each), each.check), []).append(each)
+    return [(word, listed) for (word, _), listed in found.items()]
 
 
 def capital(text: str) -> str:

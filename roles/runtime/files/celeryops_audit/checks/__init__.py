@@ -21,7 +21,6 @@ SUBJECTS = (
 )
 
 
-def load() -> None:
-    """Register all checks."""
-    for subject in SUBJECTS:
-        importlib.import_module(f"{__name__}.{subject}")
+def load() -> list[str]:
+    """Register all checks; the names of their modules."""
+    return [importlib.import_module(f"{__name__}.{subject}").__name__ for subject in SUBJECTS]

@@ -194,3 +194,5 @@ def autoscale_inert(check: Check, audit: Audit) -> Found:
 def queue_arguments_differ(check: Check, audit: Audit) -> Found:
     for thing, said in (audit.live.refused if audit.live else {}).items():
         yield check.found(f"the {thing} on the broker differs from what the application declares: {said}")
+    for said in audit.live.unclear if audit.live else ():
+        yield check.unknown(f"the broker does not let the application look: {said}")

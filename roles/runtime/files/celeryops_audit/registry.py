@@ -94,6 +94,7 @@ class Audit:
         body = self.sources.body(task)
         return bool(source.retries(*body)) if body else None
 
+    @cached_property
     def delays(self) -> list[tuple[float | None, str, str | None, Place | None]]:
         """Every delay that is known: seconds where they are, what asks for it, its task, its place."""
         found: list[tuple[float | None, str, str | None, Place | None]] = []

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 from celeryops_audit.child import is_library
 from celeryops_audit.facts import App, Place, Task
@@ -49,11 +49,25 @@ class Module:
     tree: ast.Module
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Everything in it."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def calls(self) -> list[ast.Call]:
+        return [node for node in self.nodes if isinstance(node, ast.Call)]
+
+    @cached_property
+    def methods(self) -> dict[ast.AST, ast.ClassDef]:
+        """Each method's class."""
+        return {inner: node for node in self.nodes if isinstance(node, ast.ClassDef) for inner in node.body}
+
+    @cached_property
     def imports(self) -> dict[str, str]:
         """What each imported name stands for, wherever in the file it is imported."""
         found = {}
         package = self.name.split(".") if self.file.endswith("__init__.py") else self.name.split(".")[:-1]
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     found[alias.asname or alias.name.split(".")[0]] = (
@@ -71,7 +85,7 @@ class Module:
         """Each function by its first line, where its decorators begin."""
         return {
             min([node.lineno, *(each.lineno for each in node.decorator_list)]): node
-            for node in ast.walk(self.tree)
+            for node in self.nodes
             if isinstance(node, Function)
         }
 
@@ -112,9 +126,8 @@ class Sources:
     def calls(self) -> Iterator[tuple[Module, ast.Call]]:
         """Every call anywhere."""
         for module in self.modules.values():
-            for node in ast.walk(module.tree):
-                if isinstance(node, ast.Call):
-                    yield module, node
+            for call in module.calls:
+                yield module, call
 
 
 def read(app: App) -> Sources:
@@ -167,11 +180,10 @@ def _own(app: App) -> dict[str, str]:
 # --- what is looked for in more than one check ------------------------------------------------------------------------
 
 
-def calls_in(node: ast.AST) -> Iterator[ast.Call]:
+@cache
+def calls_in(node: ast.AST) -> tuple[ast.Call, ...]:
     """Every call in a function, also in functions in it."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Call):
-            yield inner
+    return tuple(inner for inner in ast.walk(node) if isinstance(inner, ast.Call))
 
 
 def sends(call: ast.Call) -> bool:

@@ -147,7 +147,7 @@ def dispatch_in_transaction(check: Check, audit: Audit) -> Found:
 
 
 def _transactions(module: Module) -> Iterator[list[ast.stmt]]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, (ast.With, ast.AsyncWith)):
             if any(_is_transaction(module, item.context_expr) for item in node.items):
                 yield node.body

@@ -242,7 +242,7 @@ def consumer_timeout_below_delay(check: Check, audit: Audit) -> Found:
 def _delays(check: Check, audit: Audit, longest: float, otherwise: str) -> Found:
     """Delays beyond what the broker is patient with; those that only the source says are hints."""
     unclear = 0
-    for seconds, what, task, place in audit.delays():
+    for seconds, what, task, place in audit.delays:
         if seconds is None:
             unclear += 1
         elif seconds >= longest:

@@ -47,16 +47,18 @@ def model_parameter(check: Check, audit: Audit) -> Found:
 def model_at_call_site(check: Check, audit: Audit) -> Found:
     for module in audit.sources.modules.values():
         for function in module.functions.values():
+            handed = [(call, each) for call in sources.calls_in(function) for each in _arguments(call)]
+            if not handed:
+                continue
             rows = {name for name, value in _assigned(function) if _is_row(module, value)}
             own = function.args.args[0].arg if function.args.args and _method_of_model(module, function) else ""
-            for call in sources.calls_in(function):
-                for argument in _arguments(call):
-                    named = isinstance(argument, ast.Name) and (argument.id in rows or argument.id == own)
-                    if named or _is_row(module, argument):
-                        yield check.found(
-                            f"{ast.unparse(argument)[:60]} is a database's row, and is handed to a task",
-                            place=module.at(call),
-                        )
+            for call, argument in handed:
+                named = isinstance(argument, ast.Name) and (argument.id in rows or argument.id == own)
+                if named or _is_row(module, argument):
+                    yield check.found(
+                        f"{ast.unparse(argument)[:60]} is a database's row, and is handed to a task",
+                        place=module.at(call),
+                    )
 
 
 def _arguments(call: ast.Call) -> Iterator[ast.expr]:
@@ -117,7 +119,5 @@ def _method_of_model(module: Module, function: Function) -> bool:
     """Whether a function is a method of a Django model, whose `self` is a row."""
     if any(sources.dotted(each) in ("staticmethod", "classmethod") for each in function.decorator_list):
         return False
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.ClassDef) and function in node.body:
-            return any(module.meaning(base) == "django.db.models.Model" for base in node.bases)
-    return False
+    owner = module.methods.get(function)
+    return owner is not None and any(module.meaning(base) == "django.db.models.Model" for base in owner.bases)

@@ -73,12 +73,12 @@ lines:
   description: What was found, as a table for a reader; empty when there is nothing to say.
   type: list
   elements: str
-  returned: always
+  returned: when nothing stops
 findings:
   description: Everything, one mapping each; C(blocks) tells whether it stops a deployment.
   type: list
   elements: dict
-  returned: when the audit was run
+  returned: when nothing stops, and there was a release to look at
 """
 
 import json
@@ -160,7 +160,7 @@ def main() -> None:
     try:
         told = answer(params)
     except AuditError as problem:
-        module.fail_json(msg=f"audit: {problem}", lines=[])
+        module.fail_json(msg=f"audit: {problem}")
     result = {
         "changed": False,
         "findings": told["findings"],
@@ -172,7 +172,6 @@ def main() -> None:
         module.fail_json(
             msg=f"The audit of {params['app']} refuses it; mend it, or accept it by id in celery_audit_accept "
             f"(docs/audit.md):\n{said}",
-            **result,
         )
     module.exit_json(**result)
 

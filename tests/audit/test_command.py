@@ -18,7 +18,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils import plan
 from auditing.cases import AUDIT, HERE
 from celeryops_audit import accepting, live, registry, report
 from celeryops_audit.checks import broker
-from celeryops_audit.child import without_secrets
+from celeryops_audit.child import is_library, without_secrets
 from celeryops_audit.facts import Place, Plan, PlanProblem
 
 CORPUS = HERE / "corpus"
@@ -188,6 +188,23 @@ def test_no_secret_is_shown(run: Run, how: str) -> None:
 
 def test_what_sounds_secret_is_left_out() -> None:
     assert without_secrets("at amqp://a:b@c and Zuu1Zuu1", {"API_TOKEN": "Zuu1Zuu1"}) == "at amqp://a:***@c and ***"
+
+
+@pytest.mark.parametrize(
+    ("file", "library"),
+    [
+        ("/srv/shop/shop/tasks.py", False),
+        ("/srv/shop/lib/python3.13/site-packages/shop/tasks.py", False),
+        ("/srv/shop/lib/python3.13/site-packages/shop.py", False),
+        ("/srv/shop/lib/python3.13/site-packages/celery/shop/tasks.py", True),
+        ("/srv/shop/lib/python3.13/site-packages/celery/app/builtins.py", True),  # in an environment of that name
+        ("<frozen importlib._bootstrap>", True),
+        (json.__file__, True),
+    ],
+)
+def test_what_is_the_applications_own(file: str, library: bool) -> None:
+    assert is_library(file, "shop") == library
+    assert is_library(file, "") == (library or "site-packages" in file)
 
 
 def test_no_broker_is_needed_and_none_is_asked(run: Run) -> None:

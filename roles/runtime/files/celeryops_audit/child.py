@@ -61,13 +61,11 @@ def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def is_library(file: str, package: str = "") -> bool:
     """Whether a file belongs to Python, to an installed package (but the one named), or to this one."""
-    if package and f"{os.sep}{package}{os.sep}" in file:
-        return False
-    return (
-        "site-packages" in file
-        or "dist-packages" in file
-        or file.startswith(("<", *LIBRARIES, os.path.dirname(os.path.abspath(__file__)) + os.sep))
-    )
+    for folder in ("site-packages", "dist-packages"):
+        _, found, inner = file.rpartition(f"{os.sep}{folder}{os.sep}")
+        if found:
+            return not package or inner.partition(os.sep)[0] not in (package, f"{package}.py")
+    return file.startswith(("<", *LIBRARIES, os.path.dirname(os.path.abspath(__file__)) + os.sep))
 
 
 def place_of(frames: Iterable[traceback.FrameSummary], package: str) -> dict[str, Any] | None:

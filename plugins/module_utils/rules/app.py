@@ -47,7 +47,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
 def _audit(mode: Any, accepted: Any) -> list[str]:
     """What is accepted is accepted by somebody: an entry without a reason says nothing."""
     found = []
-    if mode not in MODES:
+    if mode is not False and mode not in MODES:  # an off without quotes is false to YAML
         found.append(f"celery_audit is {mode!r}{did_you_mean(str(mode), MODES)}; write one of {', '.join(MODES)}")
     if not isinstance(accepted, (list, tuple)):
         return [*found, "celery_audit_accept is no list; write it like [{id: plain-logger, reason: nobody reads them}]"]

@@ -246,5 +246,6 @@ def test_app_numbers() -> None:
 def test_what_is_accepted_has_an_id_and_a_reason(variables: dict[str, Any], sentence: str) -> None:
     good = {"declaration": DECLARED, "app_source": "shop==1.0", "app_keep": 5}
     assert app.problems({**good, "celery_audit": "warn", "celery_audit_accept": [{"id": "a", "reason": "b"}]}) == []
+    assert app.problems({**good, "celery_audit": False}) == []  # what YAML makes of off
     (found,) = app.problems({**good, **variables})
     assert found.startswith(sentence)

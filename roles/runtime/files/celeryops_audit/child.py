@@ -119,7 +119,8 @@ class Definitions:
         return [
             {"name": name, "places": [{"file": file, "line": line} for file, line in places]}
             for (owner, name), places in self.places.items()
-            if owner == id(app) and len(places) > 1
+            # An application may have a reason to replace one of Celery's own.
+            if owner == id(app) and len(places) > 1 and not name.startswith("celery.")
         ]
 
 
@@ -142,7 +143,7 @@ def run_of(task: Any) -> Any:
 # --- one part of the application each -------------------------------------------------------------------------------
 
 
-def broker(url: str, ssl: bool) -> dict[str, Any]:
+def broker(url: str, ssl: bool, certificate: bool = False) -> dict[str, Any]:
     """A URL without its password."""
     parts = urlsplit(url if "://" in url else f"{url}://")
     try:
@@ -160,7 +161,10 @@ def broker(url: str, ssl: bool) -> dict[str, Any]:
         "host": host,
         "user": user,
         # What Celery fills in where a URL names nobody is guest, too.
-        "default_credentials": amqp and (user or "guest") == "guest" and (password or "guest") == "guest",
+        "default_credentials": amqp
+        and not certificate
+        and (user or "guest") == "guest"
+        and (password or "guest") == "guest",
         "loopback": local or bool(address and address.is_loopback),
         "public": bool(address and address.is_global),
         "tls": ssl or scheme in ("amqps", "rediss", "rediss+sentinel"),
@@ -173,7 +177,8 @@ def brokers(app: Any) -> list[dict[str, Any]]:
     for given in (conf.broker_url, conf.broker_read_url, conf.broker_write_url):
         for url in [given] if isinstance(given, str) else given or []:
             urls += [part for part in str(url).split(";") if part and part not in urls]
-    return [broker(url, bool(conf.broker_use_ssl)) for url in urls or ["amqp://"]]
+    certificate = str(conf.broker_login_method).upper() == "EXTERNAL"
+    return [broker(url, bool(conf.broker_use_ssl), certificate) for url in urls or ["amqp://"]]
 
 
 def queue(given: Any) -> dict[str, Any]:
@@ -368,7 +373,7 @@ def describe(app: Any, path: str, definitions: Definitions, connections: Connect
         "routes": list(routes(app)),
         "connections": list(connections.seen.items()),
         "modules": own_modules(),
-        "sentry_sdk": found("sentry_sdk"),
+        "sentry_sdk": found("sentry_sdk") or found("raven"),
         "sentry_dsn": bool(os.environ.get("SENTRY_DSN")),
         "import_seconds": seconds,
     }

@@ -108,7 +108,7 @@ class Audit:
                     found.append((task.default_retry_delay, "its default_retry_delay", task.name, task.place))
             body = self.sources.body(task)
             for call in source.retries(*body) if body else ():
-                if source.keyword(call, "countdown") is None and source.keyword(call, "eta") is None:
+                if not any(each.arg in (None, "countdown", "eta") for each in call.keywords):
                     found.append((task.default_retry_delay, "its default_retry_delay", task.name, task.place))
         for module, call in self.sources.calls():
             if not source.sends(call) and not (isinstance(call.func, ast.Attribute) and call.func.attr == "retry"):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from celeryops_audit.facts import names
 from celeryops_audit.registry import Audit, Check, Evidence, Found, Severity, check
 
@@ -230,22 +232,23 @@ def consumer_timeout_below_limit(check: Check, audit: Audit) -> Found:
 )
 def consumer_timeout_below_delay(check: Check, audit: Audit) -> Found:
     timeout = audit.plan.consumer_timeout if audit.plan else None
-    app = audit.loaded
-    if all(queue.quorum and queue.exchange_type == "topic" for queue in app.queues):
+    on_the_broker = {queue.name for queue in audit.loaded.queues if queue.quorum and queue.exchange_type == "topic"}
+    if all(queue.name in on_the_broker for queue in audit.loaded.queues):
         return
     if timeout is None:
         yield check.unknown("the broker's consumer time-out is not known; RabbitMQ's own is 1800 s")
         return
-    yield from _delays(check, audit, timeout, f"RabbitMQ closes the channel after {timeout:g} s")
+    waits_there = {task.name for task in audit.tasks if task.queue in on_the_broker}
+    yield from _delays(check, audit, timeout, f"RabbitMQ closes the channel after {timeout:g} s", waits_there)
 
 
-def _delays(check: Check, audit: Audit, longest: float, otherwise: str) -> Found:
+def _delays(check: Check, audit: Audit, longest: float, otherwise: str, unless: Collection[str] = ()) -> Found:
     """Delays beyond what the broker is patient with; those that only the source says are hints."""
     unclear = 0
     for seconds, what, task, place in audit.delays:
         if seconds is None:
             unclear += 1
-        elif seconds >= longest:
+        elif seconds >= longest and task not in unless:
             who = task or "a task"
             # Only the task's own options are certain to be used.
             sure = task is not None

@@ -115,7 +115,7 @@ def delayed(audit: Audit, queue: Queue) -> tuple[list[str], bool]:
 def delays_on_direct_exchange(check: Check, audit: Audit) -> Found:
     for queue in audit.loaded.queues:
         tasks, certain = delayed(audit, queue)
-        if queue.quorum and queue.exchange_type != "topic" and tasks:
+        if queue.quorum and queue.exchange_type == "direct" and tasks:
             yield check.found(
                 f"the quorum queue {queue.name!r} is on the {queue.exchange_type} exchange {queue.exchange!r}, so the "
                 f"delayed retries of {names(tasks)} hold back what is behind them",

@@ -28,24 +28,24 @@ def retry_unbounded(check: Check, audit: Audit) -> Found:
     for task in audit.tasks:
         if task.max_retries is not None:
             continue
-        if task.autoretry_for:
-            yield check.found(f"{task.name} has max_retries=None, so it is retried without end", task)
-            continue
         body = audit.sources.body(task)
-        if body is None:
+        # Who looks at the number of retries may well have a limit of its own.
+        inside = ast.walk(body[1]) if body else ()
+        counts = any(isinstance(node, ast.Attribute) and node.attr == "retries" for node in inside)
+        severity = Severity.WARNING if counts else None
+        if task.autoretry_for:
+            sentence = f"{task.name} has max_retries=None, so it is retried without end"
+            yield check.found(sentence, task, severity=severity, decidable=not counts)
+        elif body is None:
             yield check.unknown(f"{task.name} has max_retries=None; whether it retries cannot be seen", task)
-            continue
-        calls = [call for call in sources.retries(*body) if sources.keyword(call, "max_retries") is None]
-        if calls:
-            counts = any(isinstance(node, ast.Attribute) and node.attr == "retries" for node in ast.walk(body[1]))
-            yield check.found(
-                f"{task.name} has max_retries=None and retries, so it may do so without end",
-                task,
-                body[0].at(calls[0]),
-                # Who looks at the number of retries may well have a limit of its own.
-                severity=Severity.WARNING if counts else None,
-                decidable=not counts,
-            )
+        elif calls := [each for each in sources.retries(*body) if not _bounded(each)]:
+            sentence = f"{task.name} has max_retries=None and retries, so it may do so without end"
+            yield check.found(sentence, task, body[0].at(calls[0]), severity, not counts)
+
+
+def _bounded(call: ast.Call) -> bool:
+    """Whether a retry brings a limit along, or may do so."""
+    return any(each.arg in (None, "max_retries") for each in call.keywords)
 
 
 @check(

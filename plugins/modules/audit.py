@@ -70,7 +70,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lines:
-  description: What was found, as a table for a reader; empty when there is nothing to say.
+  description: What was found, what is accepted and what is not known, as a table for a reader.
   type: list
   elements: str
   returned: when nothing stops
@@ -164,8 +164,7 @@ def main() -> None:
     result = {
         "changed": False,
         "findings": told["findings"],
-        # Nothing to say: all is well, or accepted, or cannot be known from here.
-        "lines": told["table"].splitlines() if told["blocking"] or told["warnings"] else [],
+        "lines": told["table"].splitlines(),
     }
     if told["blocking"] and params["enforce"]:
         said = "\n".join(told["blocking"])

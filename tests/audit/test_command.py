@@ -63,7 +63,7 @@ def test_nothing_blocks(run: Run) -> None:
 def test_something_blocks(run: Run) -> None:
     done = run(BLOCKED)
     assert done.returncode == 1
-    assert "refused  task-always-eager: tasks run inside their caller\n         shop.py:1  task_alw" in done.stdout
+    assert "refused  task-always-eager: Tasks run inside their caller\n         shop.py:1  task_alw" in done.stdout
     assert "\n         Fix: set task_always_eager in the tests' settings only\n" in done.stdout
 
 

@@ -88,7 +88,7 @@ def table(report: Report) -> str:
     lines = [report.summary()]
     for word, listed in groups(report, [*report.blocking, *report.others]):
         check = report.checks[listed[0].check]
-        lines += ["", f"{word:8} {check.id}: {check.title[0].lower()}{check.title[1:]}"]
+        lines += ["", f"{word:8} {check.id}: {check.title}"]
         for each in listed[:MOST]:
             lines += [f"         {report.place(each) or '-'}  {each.sentence}"]
         if len(listed) > MOST:

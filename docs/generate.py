@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes roles/<role>/README.md from the role's argument specification, and the table in README.md from
-bench/RELIABILITY.md. Run it after changing one of them.
+"""Writes roles/<role>/README.md from the role's argument specification, the table in README.md from
+bench/RELIABILITY.md, and the findings in docs/audit.md from the checks, their corpus and what was read in foreign
+applications. Run it after changing one of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "roles/runtime/files"))
+
+from celeryops_audit.registry import Check, every_check  # noqa: E402 found only now
 
 
 def sentences(description: str | list[str]) -> list[str]:
@@ -59,6 +63,13 @@ def table(section: str) -> list[dict[str, str]]:
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
+def between(text: str, begin: str, lines: list[str]) -> str:
+    """A text with these lines between its marks."""
+    end = "<!-- end -->"
+    before, _, rest = text.partition(begin)
+    return "\n".join([before + begin, "", *lines, "", end + rest.partition(end)[2]])
+
+
 def front_page() -> str:
     """README.md with what was measured last: no number there is written by hand."""
     _, deployed, control = (ROOT / "bench/RELIABILITY.md").read_text().split("\n## ")
@@ -72,15 +83,76 @@ def front_page() -> str:
         other = defaults.get(row["fault"], "")
         lost = f"**{row['lost'].strip('*')}**"
         lines.append(f"| {name} | {row['times']} | {row['accepted']} | {lost} | {row['ran twice']} | {other} |")
-    begin, end = "<!-- measured: docs/generate.py writes this from bench/RELIABILITY.md -->", "<!-- end -->"
-    before, _, rest = (ROOT / "README.md").read_text().partition(begin)
-    return "\n".join([before + begin, "", *lines, "", end + rest.partition(end)[2]])
+    begin = "<!-- measured: docs/generate.py writes this from bench/RELIABILITY.md -->"
+    return between((ROOT / "README.md").read_text(), begin, lines)
+
+
+def code(check: Check, kind: str) -> str:
+    """An application of the corpus, which the tests audit."""
+    path = ROOT / "tests/audit/corpus" / check.id / f"{kind}.py"
+    return f"```python\n{path.read_text().strip()}\n```" if path.exists() else ""
+
+
+def stops(check: Check) -> str:
+    return "yes" if check.decidable and check.severity == "error" else ""
+
+
+def section(check: Check) -> list[str]:
+    """All about one finding."""
+    said = f"{check.severity.capitalize()}, decided by {check.evidence}"
+    said += "; stops a deployment." if stops(check) else "." if check.decidable else "; a hint."
+    practice = f" [Practice {check.practice}](../README.md#the-practices)." if check.practice else ""
+    lines = [f"### {check.id}", "", f"{check.title}. {said}{practice}", "", check.why]
+    if check.fix:
+        lines += ["", f"Fix: {check.fix}."]
+    for kind, word in (("bad", "Bad"), ("unknown", "Not known"), ("near", "Good")):
+        if (shown := code(check, kind)) and (kind != "unknown" or not code(check, "bad")):
+            lines += ["", f"{word}:", "", shown]
+    if check.read:
+        lines += ["", "Read: " + ", ".join(f"<{url}>" for url in check.read) + "."]
+    return [*lines, ""]
+
+
+def audit_page() -> str:
+    """docs/audit.md: the index, a section for each finding, and what was found in foreign applications."""
+    checks = every_check().values()
+    lines = ["| id | what | severity | decided by | stops | practice |", "| --- | --- | --- | --- | --- | --- |"]
+    for each in checks:
+        link = f"[{each.id}](#{each.id})"
+        kind = each.evidence if each.decidable else f"{each.evidence} (a hint)"
+        lines.append(f"| {link} | {each.title} | {each.severity} | {kind} | {stops(each)} | {each.practice or ''} |")
+    lines += ["", *(line for each in checks for line in section(each))]
+    text = (ROOT / "docs/audit.md").read_text()
+    text = between(text, "<!-- findings: docs/generate.py writes this from the checks and their corpus -->", lines[:-1])
+    foreign = json.loads((ROOT / "tests/audit/foreign.json").read_text())
+    return between(
+        text, "<!-- foreign: docs/generate.py writes this from tests/audit/foreign.json -->", counted(foreign)
+    )
+
+
+def counted(foreign: dict[str, Any]) -> list[str]:
+    """What was found in foreign applications, and how much of it is true."""
+    lines = ["| application | tasks | findings | that stop |", "| --- | --- | --- | --- |"]
+    for app in foreign["applications"]:
+        found, blocking = sum(app["findings"].values()), sum(app["blocking"].values())
+        lines.append(f"| {app['name']} ({app['app']}) | {app['tasks']} | {found} | {blocking} |")
+    lines += ["", "| check | found | true | false | not known |", "| --- | --- | --- | --- | --- |"]
+    for name in every_check():
+        found = sum(app["findings"].get(name, 0) for app in foreign["applications"])
+        unknown = sum(app["unknown"].get(name, 0) for app in foreign["applications"])
+        wrong = len(foreign["false"].get(name, []))
+        if found or unknown:
+            lines.append(f"| [{name}](#{name}) | {found} | {found - wrong} | {wrong} | {unknown} |")
+    for name, stories in foreign["false"].items():
+        lines += ["", *(f"- False, {name}: {story}" for story in stories)]
+    return lines
 
 
 def main() -> int:
     """With --check nothing is written, and the exit code tells whether a page is out of date."""
     roles = sorted(path.parts[-3] for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
-    pages = {f"roles/{role}/README.md": readme(role) for role in roles} | {"README.md": front_page()}
+    pages = {f"roles/{role}/README.md": readme(role) for role in roles}
+    pages |= {"README.md": front_page(), "docs/audit.md": audit_page()}
     stale = [name for name, text in pages.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
     if stale and "--check" in sys.argv:
         print(f"out of date: {', '.join(stale)}; run docs/generate.py", file=sys.stderr)

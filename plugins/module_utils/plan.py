@@ -208,6 +208,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         broker["objects"] = _objects(queues, broker["vhost"])
         broker["permissions"] = _permissions(queues)
     settings = _settings(broker, backend, workers, queues, default_queue, routes) | extra
+    nodes = _nodes(workers, _names(topology["worker"]))
     return {
         "app": app,
         "broker": broker,
@@ -218,9 +219,16 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "producer": _producer(settings, *(find(values, topology, "", [])["url"] for find in (_broker, _backend))),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
-        "nodes": _nodes(workers, _names(topology["worker"])),
+        "nodes": nodes,
         "redis_users": _redis_users(broker, backend, topology, host),
         "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
+        # What the audit compares the application with: all workers, wherever they run.
+        "audit": {
+            "workers": workers,
+            "broker": {"consumer_timeout": broker.get("consumer_timeout")},
+            "nodes": nodes,
+            "beats": len(topology["beat"]),
+        },
     }
 
 

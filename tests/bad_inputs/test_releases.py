@@ -65,6 +65,30 @@ CASES = {
         "\nimport nowhere_at_all\n",
     ),
     "never becomes ready": Case("the table of orders is missing", "shop/celery.py", DIES_AS_A_WORKER),
+    "runs its tasks eagerly": Case(
+        "[task-always-eager] shop/celery.py:1: task_always_eager is on",
+        "shop/celery.py",
+        "\napp.conf.task_always_eager = True\n",
+    ),
+    "schedules what nobody knows": Case(
+        "names the task 'shop.tasks.tock', which is not registered (did you mean 'shop.tasks.tick'?)",
+        "shop/celery.py",
+        '\napp.conf.beat_schedule["tock"] = {"task": "shop.tasks.tock", "schedule": 60}\n',
+    ),
+    "has a task without an end": Case(
+        "[retry-unbounded] shop/tasks.py:",
+        "shop/tasks.py",
+        "\n\n@app.task(base=ReliableTask, autoretry_for=(OSError,), retry_backoff=True, max_retries=None)\n"
+        "def poll(order_id: str) -> str:\n    return order_id\n",
+    ),
+    "has a task that a stop would kill": Case(
+        "shop.tasks.build_report may run 900 s, but a stop of the worker bulk kills it after 90 s",
+        variables={"celery_audit_accept": []},
+    ),
+    "accepts what nobody finds": Case(
+        "audit: acceptance 1 has the id 'plain-loger', which is no check's; did you mean 'plain-logger'?",
+        variables={"celery_audit_accept": [{"id": "plain-loger", "reason": "nobody reads them"}]},
+    ),
     "fails its audit": Case(
         "a column is missing", variables={"app_audit": ["sh", "-c", "echo a column is missing >&2; exit 1"]}
     ),

@@ -8,11 +8,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.plan import did_you_mean
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import count, shown
 
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?\s*([<>=!~].*)?$")
+#: Of celery_audit, and of an entry of celery_audit_accept.
+MODES = ("enforce", "warn", "off")
+ACCEPTANCE = ("id", "task", "reason")
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:
@@ -34,10 +38,34 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     for name in ("app_audit", "app_once"):
         if not isinstance(values.get(name) or [], (list, tuple)):
             found.append(f"{name} is one text; write the command and its arguments as a list, like [python, -m, shop]")
+    found += _audit(values.get("celery_audit", "enforce"), values.get("celery_audit_accept") or [])
     keep = str(values.get("app_keep", ""))
     if not keep.isdigit() or int(keep) < 2:
         found.append(f"app_keep is {keep!r}, which would leave nothing to go back to; write a whole number, 2 or more")
     found += count("app_free_space", values.get("app_free_space", 500), 0)
+    return found
+
+
+def _audit(mode: Any, accepted: Any) -> list[str]:
+    """What is accepted is accepted by somebody: an entry without a reason says nothing."""
+    found = []
+    if mode is not False and mode not in MODES:  # an off without quotes is false to YAML
+        found.append(f"celery_audit is {mode!r}{did_you_mean(str(mode), MODES)}; write one of {', '.join(MODES)}")
+    if not isinstance(accepted, (list, tuple)):
+        return [*found, "celery_audit_accept is no list; write it like [{id: plain-logger, reason: nobody reads them}]"]
+    for number, entry in enumerate(accepted):
+        where = f"celery_audit_accept[{number}]"
+        if not isinstance(entry, Mapping):
+            found.append(f"{where} is {entry!r}; write a mapping, like {{id: plain-logger, reason: nobody reads them}}")
+            continue
+        for key in entry:
+            if key not in ACCEPTANCE:
+                hint = did_you_mean(str(key), ACCEPTANCE)
+                found.append(f"{where} has an unknown key {str(key)!r}{hint}; the keys are {', '.join(ACCEPTANCE)}")
+        if not entry.get("id"):
+            found.append(f"{where} has no id; write the id of a finding, as docs/audit.md lists them")
+        if not str(entry.get("reason") or "").strip():
+            found.append(f"{where} ({entry.get('id')}) has no reason; write why the finding is right here")
     return found
 
 

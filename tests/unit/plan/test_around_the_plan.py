@@ -224,3 +224,28 @@ def test_app_numbers() -> None:
     assert app.problems(good) == []
     assert "nothing to go back to" in app.problems({**good, "app_keep": 1})[0]
     assert "is not pinned" in app.problems({**good, "app_requirements": ["redis"]})[0]
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {"celery_audit": "enforced"},
+            "celery_audit is 'enforced' (did you mean 'enforce'?); write one of enforce, warn",
+        ),
+        ({"celery_audit_accept": "plain-logger"}, "celery_audit_accept is no list; write it like [{id: plain-logger,"),
+        ({"celery_audit_accept": ["plain-logger"]}, "celery_audit_accept[0] is 'plain-logger'; write a mapping"),
+        ({"celery_audit_accept": [{"reason": "x"}]}, "celery_audit_accept[0] has no id; write the id of a finding"),
+        ({"celery_audit_accept": [{"id": "a", "reason": " "}]}, "celery_audit_accept[0] (a) has no reason; write why"),
+        (
+            {"celery_audit_accept": [{"id": "a", "reson": "x", "reason": "x"}]},
+            "celery_audit_accept[0] has an unknown key 'reson' (did you mean 'reason'?); the keys are id, task, reason",
+        ),
+    ],
+)
+def test_what_is_accepted_has_an_id_and_a_reason(variables: dict[str, Any], sentence: str) -> None:
+    good = {"declaration": DECLARED, "app_source": "shop==1.0", "app_keep": 5}
+    assert app.problems({**good, "celery_audit": "warn", "celery_audit_accept": [{"id": "a", "reason": "b"}]}) == []
+    assert app.problems({**good, "celery_audit": False}) == []  # what YAML makes of off
+    (found,) = app.problems({**good, **variables})
+    assert found.startswith(sentence)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results, and the flows that need them."""
+
+from __future__ import annotations
+
+from celeryops_audit.registry import Audit, Check, Evidence, Found, Severity, check
+
+CHORDS = ("celery.chord", "celery.canvas.chord")
+
+
+@check(
+    "chord-without-backend",
+    "A chord is used, but there is no result backend",
+    severity=Severity.ERROR,
+    evidence=Evidence.SOURCE,
+    practice=15,
+    fix="set result_backend (with celeryops.stack: celery_result_backend: redis)",
+    why="A chord's last task starts when the results of all others are there. Without a place for results, calling it "
+    "raises NotImplementedError.",
+    read=["https://docs.celeryq.dev/en/stable/userguide/canvas.html#important-notes"],
+    decidable=True,  # it is Celery's own chord, by its import
+)
+def chord_without_backend(check: Check, audit: Audit) -> Found:
+    if audit.loaded.backend != "disabled":
+        return
+    for module, call in audit.sources.calls():
+        if module.meaning(call.func) in CHORDS:
+            yield check.found(
+                "a chord is used here, but the application has no result backend",
+                place=module.at(call),
+            )
+
+
+@check(
+    "results-kept-for-ever",
+    "Results are never deleted",
+    severity=Severity.WARNING,
+    evidence=Evidence.APP,
+    fix="set result_expires to what somebody may still ask for, such as 86400; ignore_result=True where nobody asks",
+    why="Every task leaves a key that stays. A Redis that is full refuses the next write, or evicts what is still "
+    "needed.",
+    read=["https://docs.celeryq.dev/en/stable/userguide/configuration.html#result-expires"],
+)
+def results_kept_for_ever(check: Check, audit: Audit) -> Found:
+    app = audit.loaded
+    if app.backend not in ("disabled", "rpc") and not app.conf.get("result_expires"):
+        yield check.found("result_expires is empty, so results are kept for ever", place=app.place)

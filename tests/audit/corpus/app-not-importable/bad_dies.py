@@ -1,0 +1,6 @@
+import os
+
+from celery import Celery
+
+app = Celery("shop")
+os._exit(3)

@@ -1,0 +1,3 @@
+from celery import Celery
+
+app = Celery("shop", broker="amqps://shop:secret-of-a-test@10.0.0.5/shop")

@@ -1,0 +1,12 @@
+from celery import Celery
+from kombu import Exchange, Queue
+
+app = Celery("shop", broker="amqp://shop@localhost")
+tasks = Exchange("tasks", type="direct")
+app.conf.task_queues = [Queue("celery", tasks, "celery", queue_arguments={"x-queue-type": "quorum"})]
+app.conf.task_default_exchange, app.conf.task_default_exchange_type = "tasks", "direct"
+
+
+@app.task(bind=True)
+def charge(self, order_id):
+    raise self.retry(countdown=2**self.request.retries)

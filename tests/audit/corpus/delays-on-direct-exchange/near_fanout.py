@@ -1,0 +1,12 @@
+from celery import Celery
+from kombu import Exchange, Queue
+
+app = Celery("shop", broker="amqp://shop@localhost")
+tasks = Exchange("tasks", type="fanout")
+app.conf.task_queues = [Queue("celery", tasks, "celery", queue_arguments={"x-queue-type": "quorum"})]
+app.conf.task_default_exchange, app.conf.task_default_exchange_type = "tasks", "fanout"
+
+
+@app.task(autoretry_for=(OSError,), retry_backoff=True)
+def charge(order_id):
+    return order_id

@@ -1,0 +1,14 @@
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+
+
+@app.task
+def charge(order_id):
+    return order_id
+
+
+def place(session, order):
+    with session.begin():
+        session.add(order)
+        charge.delay(order.id)

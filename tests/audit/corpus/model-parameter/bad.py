@@ -1,0 +1,14 @@
+from django.db import models
+
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+
+
+class User(models.Model):
+    pass
+
+
+@app.task
+def welcome(user: User):
+    return user

@@ -1,0 +1,10 @@
+# plan: {"workers": {"default": {"queues": ["celery"]}}}
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+app.conf.task_time_limit = 60
+
+
+@app.task
+def charge(order_id):
+    return order_id

@@ -1,0 +1,4 @@
+# live: {"product": "RabbitMQ", "version": "4.0.5", "refused": {"queue celery": "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'celery'"}}
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")

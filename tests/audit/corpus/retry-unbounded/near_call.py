@@ -1,0 +1,8 @@
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+
+
+@app.task(bind=True, max_retries=None)
+def charge(self, order_id):
+    raise self.retry(countdown=60, max_retries=5)

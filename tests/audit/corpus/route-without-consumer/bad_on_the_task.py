@@ -1,0 +1,10 @@
+# plan: {"workers": {"default": {"time_limit": 60}, "critical": {"time_limit": 60}}}
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+app.conf.task_default_queue = "default"
+
+
+@app.task(queue="bulk")
+def charge(order_id):
+    return order_id

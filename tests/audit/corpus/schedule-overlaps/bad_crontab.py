@@ -1,0 +1,11 @@
+from celery.schedules import crontab
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+app.conf.task_time_limit = 900
+app.conf.beat_schedule = {"often": {"task": "bad_crontab.charge", "schedule": crontab(minute="*/10")}}
+
+
+@app.task
+def charge(order_id):
+    return order_id

@@ -1,0 +1,4 @@
+# plan: {"workers": {"default": {}}, "sentry": true}
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")

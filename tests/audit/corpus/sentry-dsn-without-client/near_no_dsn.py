@@ -1,0 +1,8 @@
+# plan: {"workers": {"default": {}}, "sentry": false}
+import sys
+
+sys.modules["sentry_sdk"] = None  # it is not installed
+
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")

@@ -1,0 +1,8 @@
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+
+
+@app.task(soft_time_limit=60, time_limit=60)
+def charge(order_id):
+    return order_id

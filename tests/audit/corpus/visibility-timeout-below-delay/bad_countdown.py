@@ -1,0 +1,12 @@
+from celery import Celery
+
+app = Celery("shop", broker="redis://localhost")
+
+
+@app.task
+def charge(order_id):
+    return order_id
+
+
+def remind(order_id):
+    charge.apply_async((order_id,), countdown=24 * 60 * 60)

@@ -1,0 +1,13 @@
+from celery import Celery
+
+app = Celery("shop", broker="redis://localhost")
+app.conf.broker_transport_options = {"visibility_timeout": 100000}
+
+
+@app.task
+def charge(order_id):
+    return order_id
+
+
+def remind(order_id):
+    charge.apply_async((order_id,), countdown=24 * 60 * 60)

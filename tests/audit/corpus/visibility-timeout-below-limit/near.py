@@ -1,0 +1,9 @@
+from celery import Celery
+
+app = Celery("shop", broker="redis://localhost")
+app.conf.broker_transport_options = {"visibility_timeout": 8000}
+
+
+@app.task(acks_late=True, soft_time_limit=3000, time_limit=7200)
+def build_report(report_id):
+    return report_id

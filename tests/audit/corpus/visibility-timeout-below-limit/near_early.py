@@ -1,0 +1,8 @@
+from celery import Celery
+
+app = Celery("shop", broker="redis://localhost")
+
+
+@app.task(soft_time_limit=3000, time_limit=7200)
+def build_report(report_id):
+    return report_id

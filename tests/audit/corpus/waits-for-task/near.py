@@ -1,0 +1,14 @@
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+
+
+@app.task
+def charge(order_id):
+    return order_id
+
+
+@app.task
+def fulfil(order_id):
+    charge.delay(order_id)
+    return {"order": order_id}.get("order")

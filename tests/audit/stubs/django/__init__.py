@@ -1,0 +1,1 @@
+"""As much of Django as the corpus needs: its names, not its code."""

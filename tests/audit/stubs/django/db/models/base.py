@@ -1,0 +1,5 @@
+"""See django."""
+
+
+class Model:
+    """A row."""

@@ -38,6 +38,7 @@ RABBITMQ: dict[str, Any] = {
 }
 REDIS: dict[str, Any] = {
     "redis_users": [{"name": "celery", "password": SECRET, "rules": ["~*", "&*", "+@read", "+script|load"]}],
+    "redis_former_users": [],
     "redis_address": "10.0.0.5",
     "redis_port": 6379,
     "redis_allow_public": False,
@@ -102,7 +103,7 @@ def test_rabbitmq_accepts(changed: dict[str, Any]) -> None:
         ({"rabbitmq_users": user(name="guest")}, "whose password everybody knows"),
         ({"rabbitmq_users": user(name="admin")}, "admin is there twice"),
         ({"rabbitmq_users": user() * 2}, "celery is there twice"),
-        ({"rabbitmq_users": user(password=None)}, "the password of celery (by default celery_broker_password or"),
+        ({"rabbitmq_users": user(password=None)}, "the password of celery (by default celery_broker_password,"),
         ({"rabbitmq_users": user(permissions={"read": ".*"})}, "the permissions of celery must be a mapping"),
         ({"rabbitmq_users": user(permissions={**RIGHTS, "read": "["})}, "the right read of celery"),
         ({"rabbitmq_absent_users": "guest"}, "rabbitmq_absent_users must be a list"),
@@ -140,6 +141,7 @@ def test_rabbitmq_refuses(changed: dict[str, Any], says: str) -> None:
         ({"redis_users": user(rules=["nopass"])}, "has the rule 'nopass'"),
         ({"redis_users": user(rules=["+@read on"])}, "has the rule '+@read on'"),
         ({"redis_users": user(rules=[">secret"])}, "one ACL rule"),
+        ({"redis_former_users": "results"}, "redis_former_users must be a list of names"),
         ({"redis_settings": {"tcp-keepalive": "60\nrequirepass x"}}, "does not fit on one line"),
         ({"redis_settings": "tcp-keepalive 60"}, "redis_settings must be a mapping"),
     ],

@@ -18,7 +18,7 @@ REQUIRED = {
 }
 RIGHTS = ("configure", "write", "read")
 #: Where the passwords of the default users come from.
-ORIGIN = "by default celery_broker_password or celery_monitor_password"
+ORIGIN = "by default celery_broker_password, celery_monitor_password or celery_producer_password"
 ALLOW = "rabbitmq_allow_public"
 
 

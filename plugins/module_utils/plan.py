@@ -583,6 +583,7 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
     parts = urlsplit(url)
     return broker | {
         "kind": "redis" if parts.scheme in REDIS_SCHEMES else "external",
+        "declare": bool(values.get("celery_broker_declare", True)),
         "user": parts.username or user,
         "vhost": parts.path[1:] or "/",
         "hosts": [parts.hostname],
@@ -795,7 +796,9 @@ def _settings(
     """Celery settings that every worker, beat and producer share."""
     amqp = broker["kind"] != "redis"
     arguments = {"x-queue-type": "quorum"} if amqp else {}
-    exchange = {"exchange": EXCHANGE, "exchange_type": "topic" if amqp else "direct"}
+    exchange: dict[str, Any] = {"exchange": EXCHANGE, "exchange_type": "topic" if amqp else "direct"}
+    if broker["kind"] == "external" and not broker["declare"]:
+        exchange["no_declare"] = True
     settings: dict[str, Any] = {
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

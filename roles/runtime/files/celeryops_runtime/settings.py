@@ -17,7 +17,7 @@ from kombu import entity
 from celeryops_runtime import files
 from celeryops_runtime.errors import ConfigurationError
 
-_QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_arguments"}
+_QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_arguments", "no_declare"}
 #: kombu ships its types without having any here.
 _kombu: Any = entity
 _UID = "celeryops_runtime.settings"
@@ -42,7 +42,7 @@ def queues(declared: Sequence[Mapping[str, Any]], no_declare: bool = False) -> t
             exchange=_kombu.Exchange(queue.get("exchange", ""), type=queue.get("exchange_type", "direct")),
             routing_key=queue.get("routing_key") or queue["name"],
             queue_arguments=queue.get("queue_arguments"),
-            no_declare=no_declare,
+            no_declare=no_declare or queue.get("no_declare", False),
         )
         for queue in declared
     )

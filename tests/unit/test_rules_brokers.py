@@ -34,6 +34,8 @@ RABBITMQ: dict[str, Any] = {
     "rabbitmq_node_name": "rabbit@broker1",
     "rabbitmq_erlang_cookie": "",
     "rabbitmq_settings": {},
+    "rabbitmq_repository": {},
+    "rabbitmq_version": "",
     "rabbitmq_timeout": 60,
 }
 REDIS: dict[str, Any] = {
@@ -113,6 +115,10 @@ def test_rabbitmq_accepts(changed: dict[str, Any]) -> None:
         ({"rabbitmq_objects": {"queues": ["default"]}}, "queues must be a list of mappings"),
         ({"rabbitmq_objects": {"queues": [{"name": "default"}]}}, "queues, entry 1 has no vhost"),
         ({"rabbitmq_objects": {"queues": [{"name": "default", "vhost": "/"}]}}, "is in vhost '/': write 'shop'"),
+        ({"rabbitmq_repository": "https://x"}, "rabbitmq_repository must be a mapping"),
+        ({"rabbitmq_repository": {"uris": "https://x", "suites": "y"}}, "rabbitmq_repository has no key"),
+        ({"rabbitmq_repository": {"uris": "https://x", "suites": "y", "key": "/no.asc"}}, "which is no file here"),
+        ({"rabbitmq_version": "latest!"}, "rabbitmq_version is 'latest!'"),
         ({"rabbitmq_settings": ["heartbeat = 30"]}, "rabbitmq_settings must be a mapping"),
         ({"rabbitmq_settings": {"heartbeat": "30\nloopback_users = none"}}, "does not fit on one line"),
     ],

@@ -26,6 +26,7 @@ CONSUMER_TIMEOUT_FLOOR = 1800
 #: kombu's native delayed delivery counts seconds in this many bits, one exchange and one queue a bit.
 DELAY_BITS = 28
 DELAY_EXCHANGE = "celery_delayed_delivery"
+DELAY_ENTRANCE = f"celery_delayed_{DELAY_BITS - 1}"
 DELIVERY_LIMIT = 20
 #: RabbitMQ 4 counts a look at a message as a delivery and drops it after 20; what is dead must stay to be looked at.
 #: (-1, which means no limit, is refused by 3.10.)
@@ -181,6 +182,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         PlanError: with every problem found, before anything was derived.
     """
     problems: list[str] = []
+    values = {**values, "celery_generation": _generation(values.get("celery_generation"), problems)}
     topology = _topology(values.get("celery_topology") or {}, host, problems)
     app = _app(values.get("celery_app"), problems)
     workers = _workers(values.get("celery_workers"), topology, problems)
@@ -194,7 +196,8 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
     if len(set(users)) < len(users):
         problems.append(
-            f"celery_broker_user, celery_monitor_user and celery_result_user are {', '.join(sorted(users))} on one "
+            f"celery_broker_user, celery_monitor_user, celery_producer_user and celery_result_user are "
+            f"{', '.join(sorted(users))} on one "
             "Redis, each with a password of its own; give them different names"
         )
     if problems:
@@ -207,6 +210,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         broker["consumer_timeout"] = _consumer_timeout(workers)
         broker["objects"] = _objects(queues, broker["vhost"])
         broker["permissions"] = _permissions(queues)
+        broker["users"] = _with_former(_rabbitmq_users(broker), values["celery_generation"])
     settings = _settings(broker, backend, workers, queues, default_queue, routes) | extra
     nodes = _nodes(workers, _names(topology["worker"]))
     return {
@@ -215,12 +219,13 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "result_backend": backend,
         "settings": settings,
         "stamp": _stamp(settings),
+        "generation": values["celery_generation"],
         # Elsewhere is none of the hosts, so no address is loopback that need not be.
-        "producer": _producer(settings, *(find(values, topology, "", [])["url"] for find in (_broker, _backend))),
+        "producer": _producer(settings, _broker(values, topology, "", []), _backend(values, topology, "", [])),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": nodes,
-        "redis_users": _redis_users(broker, backend, topology, host),
+        "redis_users": _with_former(_redis_users(broker, backend, topology, host), values["celery_generation"]),
         "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
         # What the audit compares the application with: all workers, wherever they run.
         "audit": {
@@ -536,6 +541,20 @@ def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -
     return f"{variable} is of the unknown kind {scheme[:40]!r}; {remedy}"
 
 
+def _generation(value: Any, problems: list[str]) -> int:
+    """How often the passwords of broker and result backend were replaced by others, and one more."""
+    given = 1 if value is None else value
+    if isinstance(given, bool) or not re.fullmatch(r"[1-9]\d{0,3}", str(given)):
+        problems.append(f"celery_generation is {given!r}; write a whole number, 1 or more")
+        return 1
+    return int(given)
+
+
+def _named(user: str, generation: int) -> str:
+    """The name of a user in one generation: RabbitMQ's have one password each, so a new one is a new user's."""
+    return user if generation == 1 else f"{user}-{generation}"
+
+
 def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
     kind = values.get("celery_broker") or "rabbitmq"
     user = values.get("celery_broker_user") or "celery"
@@ -543,9 +562,13 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         "kind": kind,
         "user": user,
         "monitor_user": values.get("celery_monitor_user") or "monitor",
+        "producer_user": values.get("celery_producer_user") or "",
         "vhost": values.get("celery_vhost") or "celery",
     }
     if kind in ("rabbitmq", "redis"):
+        for key, _, _ in BROKER_USERS.values():
+            broker[key] = broker[key] and _named(broker[key], values["celery_generation"])
+        user = broker["user"]
         if not topology["broker"]:
             problems.append("the inventory group 'broker' is empty; put the host that is to run the broker into it")
         if len(topology["broker"]) > 1:
@@ -570,6 +593,7 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
     parts = urlsplit(url)
     return broker | {
         "kind": "redis" if parts.scheme in REDIS_SCHEMES else "external",
+        "declare": bool(values.get("celery_broker_declare", True)),
         "user": parts.username or user,
         "vhost": parts.path[1:] or "/",
         "hosts": [parts.hostname],
@@ -584,6 +608,7 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
     if kind == "none":
         return {"kind": "none", "url": "", "user": user}
     if kind == "redis":
+        user = _named(user, values["celery_generation"])
         if not topology["backend"]:
             problems.append(
                 "the inventory group 'backend' is empty, so results have no place; put the Redis host into it, "
@@ -611,17 +636,41 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
     }
 
 
+#: Who uses the broker: the key of the user's name, the variable of its password, and RabbitMQ's tags.
+BROKER_USERS: dict[str, tuple[str, str, list[str]]] = {
+    "worker": ("user", "celery_broker_password", []),
+    "producer": ("producer_user", "celery_producer_password", []),
+    "monitor": ("monitor_user", "celery_monitor_password", ["monitoring"]),
+}
+
+
+def _rabbitmq_users(broker: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """RabbitMQ's users besides the administrator; the producers' only where it has a name."""
+    return [
+        {"name": broker[key], "password_in": secret, "tags": tags, "permissions": broker["permissions"][role]}
+        for role, (key, secret, tags) in BROKER_USERS.items()
+        if broker[key]
+    ]
+
+
 def _redis_users(
     broker: Mapping[str, Any], backend: Mapping[str, Any], topology: Mapping[str, Any], host: str
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Users of the Redis on this host, and the variable that holds each one's password."""
     users = []
     if backend.get("host") and host in _names(topology["backend"]):
         users.append({"name": backend["user"], "password_in": "celery_result_password"})
     if broker["kind"] == "redis" and host in _names(topology["broker"]):
-        users.append({"name": broker["user"], "password_in": "celery_broker_password"})
-        users.append({"name": broker["monitor_user"], "password_in": "celery_monitor_password"})
+        users += [
+            {"name": broker[key], "password_in": secret} for key, secret, _ in BROKER_USERS.values() if broker[key]
+        ]
     return users
+
+
+def _with_former(users: Iterable[Mapping[str, Any]], generation: int) -> list[dict[str, Any]]:
+    """Users of a service of ours, each with the names that it had in the generations before."""
+    bases = [(user, user["name"].removesuffix(f"-{generation}")) for user in users]
+    return [{**user, "former": [_named(base, before) for before in range(1, generation)]} for user, base in bases]
 
 
 def _longest_hold(workers: Mapping[str, Mapping[str, Any]]) -> int:
@@ -728,14 +777,18 @@ def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _permissions(queues: list[str]) -> dict[str, dict[str, str]]:
-    """Least permissions: Celery (re-)declares its own objects, and nothing else may be touched."""
-    own = [re.escape(name) for name in [*queues, EXCHANGE, DEAD_LETTER]]
+    """Least permissions: Celery (re-)declares its own objects, and nothing else may be touched.
+
+    Producers declare nothing, as everything is there before; what is delayed enters the ladder at its top.
+    """
+    own = [re.escape(name) for name in [*queues, EXCHANGE]]
     control = [r"celeryev(\..+)?", r"(.+\.)?(reply\.)?celery\.pidbox"]
     everything = "^(" + "|".join([*own, r"celery_delayed_.+", *control]) + ")$"
     monitoring = "^(" + "|".join(control) + ")$"
     return {
         "worker": {"configure": everything, "write": everything, "read": everything},
         "monitor": {"configure": monitoring, "write": monitoring, "read": monitoring},
+        "producer": {"configure": "^$", "write": f"^({re.escape(EXCHANGE)}|{DELAY_ENTRANCE})$", "read": "^$"},
     }
 
 
@@ -753,7 +806,9 @@ def _settings(
     """Celery settings that every worker, beat and producer share."""
     amqp = broker["kind"] != "redis"
     arguments = {"x-queue-type": "quorum"} if amqp else {}
-    exchange = {"exchange": EXCHANGE, "exchange_type": "topic" if amqp else "direct"}
+    exchange: dict[str, Any] = {"exchange": EXCHANGE, "exchange_type": "topic" if amqp else "direct"}
+    if broker["kind"] == "external" and not broker["declare"]:
+        exchange["no_declare"] = True
     settings: dict[str, Any] = {
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -832,11 +887,14 @@ PRODUCER_SETTINGS = (
 )
 
 
-def _producer(settings: Mapping[str, Any], broker_url: str, backend_url: str) -> dict[str, Any]:
+def _producer(settings: Mapping[str, Any], broker: Mapping[str, Any], backend: Mapping[str, Any]) -> dict[str, Any]:
     """What an application elsewhere sets to send tasks here as safely as these hosts do; it names no password."""
     own = {key: settings[key] for key in PRODUCER_SETTINGS if key in settings}
     own["task_queues"] = {queue["name"]: {k: queue[k] for k in queue if k != "name"} for queue in own["task_queues"]}
-    return {"broker_url": broker_url, **({"result_backend": backend_url} if backend_url else {}), **own}
+    if broker["kind"] != "redis":  # they are there, and a producer has no right to declare them
+        own["task_queues"] = {name: {**queue, "no_declare": True} for name, queue in own["task_queues"].items()}
+    urls = {"broker_url": with_password(broker["url"], "", broker["producer_user"]), "result_backend": backend["url"]}
+    return {key: url for key, url in urls.items() if url} | own
 
 
 def _stamp(settings: Mapping[str, Any]) -> str:
@@ -889,9 +947,13 @@ def _nodes(workers: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> list[s
     ]
 
 
-def with_secrets(users: Iterable[Mapping[str, str]], secrets: Mapping[str, str], **more: Any) -> list[dict[str, Any]]:
+def with_secrets(users: Iterable[Mapping[str, Any]], secrets: Mapping[str, str], **more: Any) -> list[dict[str, Any]]:
     """A plan's users with their passwords, and whatever else they have in common."""
-    return [{"name": user["name"], "password": secrets[user["password_in"]], **more} for user in users]
+    own = ("password_in", "former")
+    return [
+        {**{key: user[key] for key in user if key not in own}, "password": secrets[user["password_in"]], **more}
+        for user in users
+    ]
 
 
 def with_password(url: str, password: str, user: str | None = None) -> str:
@@ -900,6 +962,7 @@ def with_password(url: str, password: str, user: str | None = None) -> str:
     def one(part: str) -> str:
         scheme, rest = part.split("://", 1)
         name, _, place = rest.rpartition("@")
-        return f"{scheme}://{quote(user or name, safe='')}:{quote(password, safe='')}@{place}"
+        login = quote(user or name, safe="") + (f":{quote(password, safe='')}" if password else "")
+        return f"{scheme}://{login}@{place}"
 
     return ";".join(one(part) for part in url.split(";")) if url else ""

@@ -17,9 +17,14 @@ def text(value: str) -> str:
 
 def evaluate(tool: str, expression: str, timeout: float) -> str:
     """What the running node says to an Erlang expression; tool is rabbitmqctl."""
+    return call(tool, timeout, "eval", expression)
+
+
+def call(tool: str, timeout: float, *arguments: str) -> str:
+    """What one of rabbitmqctl's commands prints."""
     try:
         done = subprocess.run(
-            [tool, "--quiet", "eval", expression],
+            [tool, "--quiet", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

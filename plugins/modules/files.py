@@ -65,6 +65,9 @@ options:
         description: Mode of the folders of O(files[].tree).
         type: raw
         default: "0755"
+      keep:
+        description: A regular expression. Lines of the file as it is that begin with it are put behind the new content.
+        type: str
       secret:
         description: Whether to keep the content out of the diff.
         type: bool
@@ -100,6 +103,7 @@ changed_paths:
 import grp
 import os
 import pwd
+import re
 import shutil
 import stat
 import tempfile
@@ -175,7 +179,8 @@ class Converger:
         if entry["state"] == "directory":
             self.directory(path, wanted)
         elif entry["_members"] is None:
-            self.file(path, contents[entry["path"]], wanted, secret=entry["secret"])
+            content = contents[entry["path"]] + kept_lines(path, entry["keep"])
+            self.file(path, content, wanted, secret=entry["secret"])
         else:
             folders = self._attributes(entry, entry["directory_mode"])
             members = {name: contents[os.path.join(entry["path"], name)] for name in entry["_members"]}
@@ -270,6 +275,14 @@ class Converger:
         self.diffs.append({"before": before, "after": after, "before_header": path, "after_header": path})
 
 
+def kept_lines(path: str, keep: str | None) -> bytes:
+    """The lines of a file, where there is one, that begin with this regular expression."""
+    if not keep or not os.path.isfile(path):
+        return b""
+    lines = Path(path).read_bytes().splitlines(keepends=True)
+    return b"".join(line for line in lines if re.match(keep, line.decode(errors="replace")))
+
+
 def shown(content: bytes | None, secret: bool, which: str) -> str:
     """Return what a diff shows of a content."""
     if content is None:
@@ -311,6 +324,7 @@ ENTRY: dict[str, dict[str, Any]] = {
     "group": {"type": "raw", "default": "root"},
     "mode": {"type": "raw"},
     "directory_mode": {"type": "raw", "default": "0755"},
+    "keep": {"type": "str"},
     "secret": {"type": "bool", "default": False, "no_log": False},
     "_members": {"type": "list", "elements": "str"},
 }

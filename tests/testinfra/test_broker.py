@@ -92,18 +92,18 @@ def test_users_are_exactly_the_declared_ones(node: Node, definitions: Any) -> No
         given = user["tags"]
         return {tag for tag in (given.split(",") if isinstance(given, str) else given) if tag}
 
-    broker = node.host.plan["broker"]
+    planned = {user["name"]: set(user["tags"]) for user in node.host.plan["broker"]["users"]}
     found = {user["name"]: tags(user) for user in definitions["users"]}
-    assert found == {
+    former = expected.former_users(node.host)
+    assert {name: given for name, given in found.items() if name not in former} == {
         node.host["rabbitmq_admin_user"]: {"administrator"},
-        broker["user"]: set(),
-        broker["monitor_user"]: {"monitoring"},
+        **planned,
     }
 
 
 def test_rights_are_exactly_the_declared_ones(node: Node, definitions: Any) -> None:
     vhost = node.host.plan["broker"]["vhost"]
-    rights = definitions["permissions"]
+    rights = [each for each in definitions["permissions"] if each["user"] not in expected.former_users(node.host)]
     found = {(r["user"], r["configure"], r["write"], r["read"]) for r in rights if r["vhost"] == vhost}
     assert found == expected.permissions(node.host)
     elsewhere = {(r["user"], r["vhost"]) for r in rights if r["vhost"] != vhost}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import values as check
@@ -18,7 +19,7 @@ REQUIRED = {
 }
 RIGHTS = ("configure", "write", "read")
 #: Where the passwords of the default users come from.
-ORIGIN = "by default celery_broker_password or celery_monitor_password"
+ORIGIN = "by default celery_broker_password, celery_monitor_password or celery_producer_password"
 ALLOW = "rabbitmq_allow_public"
 
 
@@ -44,6 +45,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found += _users(values)
     found += _objects(values.get("rabbitmq_objects"), values.get("rabbitmq_vhost"))
     found += _settings(values.get("rabbitmq_settings"))
+    found += _source(values.get("rabbitmq_repository"), values.get("rabbitmq_version"))
     return found
 
 
@@ -151,6 +153,19 @@ def _objects(objects: object, vhost: object) -> list[str]:
                 found.append(f"{where} has no {', '.join(missing)}: write it.")
             elif vhost and item["vhost"] != vhost:
                 found.append(f"{where} is in vhost {item['vhost']!r}: write {vhost!r}, which is rabbitmq_vhost.")
+    return found
+
+
+def _source(repository: object, version: object) -> list[str]:
+    found = []
+    if not isinstance(repository, Mapping):
+        return ["rabbitmq_repository must be a mapping with uris, suites, components and key: write {} for Debian's."]
+    if repository and (missing := [key for key in ("uris", "suites", "key") if not repository.get(key)]):
+        found.append(f"rabbitmq_repository has no {', '.join(missing)}: write it, or {{}} for Debian's own package.")
+    elif repository and not Path(str(repository["key"])).is_file():
+        found.append(f"rabbitmq_repository.key is {repository['key']}, which is no file here: save it there.")
+    if not re.fullmatch(r"([0-9][0-9A-Za-z.+:~-]*)?", str(version)):
+        found.append(f"rabbitmq_version is {version!r}: write a version, or how it begins, such as 4.1.")
     return found
 
 

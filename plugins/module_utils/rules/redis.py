@@ -31,6 +31,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             "in quotes."
         )
     found += _users(values.get("redis_users"))
+    found += _former(values.get("redis_former_users"))
     found += _settings(values.get("redis_settings"))
     return found
 
@@ -55,6 +56,12 @@ def _users(users: object) -> list[str]:
         found += check.secret(f"redis_users: the password of {name} ({ORIGIN})", user.get("password"))
         found += _rules(name, user.get("rules"))
     return found
+
+
+def _former(names: object) -> list[str]:
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return []
+    return ["redis_former_users must be a list of names: write [] for none."]
 
 
 def _rules(name: str, rules: object) -> list[str]:

@@ -15,6 +15,7 @@ from trial import hosts
 from trial.hosts import BROKER, WORKERS, await_true
 from trial.ledger import Effect, Ledger
 from trial.load import Stream
+from trial.sides import sender
 
 #: How long a network is cut, and a broker silent: longer than it takes both sides to notice.
 CUT_SECONDS, SILENT_SECONDS = 60, 40
@@ -224,6 +225,34 @@ def release_among_long(scene: Scene) -> None:
         sender.join()
 
 
+def rotate(scene: Scene) -> None:
+    """Every password of the broker becomes another one; the producer, elsewhere, moves when all others have."""
+    before = json.loads(hosts.SECRETS.read_text(encoding="utf-8")) if hosts.SECRETS.exists() else {}
+    generation = before.get("celery_generation", 1) + 1
+    secrets = {
+        f"celery_{user}_password": f"{user}-of-generation-{generation}" for user in ("broker", "producer", "monitor")
+    }
+    hosts.SECRETS.write_text(json.dumps({**secrets, "celery_generation": generation}), encoding="utf-8")
+    refused, no_logins = len(scene.stream.refused), refused_logins()
+    hosts.playbook("playbooks/rotate_secrets.yml")
+    old, scene.stream.app = scene.stream.app, sender(f"producer-{generation}", secrets["celery_producer_password"])
+    old.close()
+    hosts.playbook("playbooks/rotate_secrets.yml", "-e", "producers_moved=true")
+    users = {line.split()[0] for line in hosts.run(BROKER, "rabbitmqctl", "--quiet", "list_users").splitlines()}
+    faults = {
+        "users": users - {"user", "admin", *(f"{user}-{generation}" for user in ("celery", "producer", "monitor"))},
+        "refused tasks": scene.stream.refused[refused:],
+        "refused logins": refused_logins() - no_logins,
+    }
+    if any(faults.values()):
+        raise RuntimeError(f"a rotation leaves {faults}")
+
+
+def refused_logins() -> int:
+    """How often somebody came to the broker with a password that was not good."""
+    return int(hosts.shell(BROKER, "cat /var/log/rabbitmq/*.log | grep -c 'login refused' || true"))
+
+
 @dataclass(frozen=True)
 class Fault:
     """One row of the table."""
@@ -253,6 +282,7 @@ FAULTS = {
     "release-among-long": Fault(
         f"rolling release among tasks of {LONG} s", release_among_long, capacity=True, gentle=True
     ),
+    "rotation": Fault("every password replaced (rotate_secrets.yml)", rotate, capacity=True, gentle=True),
     "release-long": Fault(
         f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True, gentle=True
     ),

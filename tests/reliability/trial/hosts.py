@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCENARIO = "reliability"
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
 CACHE = ROOT / ".cache" / SCENARIO
+SECRETS = CACHE / "secrets.json"  # what a rotation put in the place of the inventory's
 LONGEST = 900  # seconds that a command may take
 BROKER, WORKERS = "broker1", ("worker1", "worker2")
 CUT = """table inet cut {{
@@ -86,7 +87,8 @@ def address(host: str) -> str:
 def playbook(name: str, *arguments: str) -> None:
     """Run one of the collection's playbooks against the machines."""
     program = Path(sys.executable).with_name("ansible-playbook")
-    command = [str(program), "--inventory", str(INVENTORY), name, *arguments]
+    rotated = ["-e", f"@{SECRETS}"] if SECRETS.exists() else []
+    command = [str(program), "--inventory", str(INVENTORY), name, *rotated, *arguments]
     local(*command, environment={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"})
 
 

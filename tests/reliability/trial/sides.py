@@ -50,19 +50,23 @@ def broker_url(user: str, password: str, vhost: str) -> str:
     return f"amqp://{user}:{password}@{hosts.address(BROKER)}:5672/{vhost}"
 
 
-def deployed() -> Side:
-    """The workers that site.yml deployed, and a producer that is configured as the documentation says."""
-    variables = hosts.variables()
-    workers = variables["celery_workers"]
-    url = broker_url("celery", variables["celery_broker_password"], "celery")
+def sender(user: str, password: str) -> Celery:
+    """A producer that is configured as the documentation says."""
     settings = hosts.CACHE / "settings.json"
     settings.write_text(hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json"), encoding="utf-8")
-    app = Celery("producer", broker=url)
+    app = Celery("producer", broker=broker_url(user, password, "celery"))
     producer.configure(app, settings)
+    return app
+
+
+def deployed() -> Side:
+    """The workers that site.yml deployed, and who sends to them; what is counted is counted as the administrator."""
+    variables = hosts.variables()
+    workers = variables["celery_workers"]
     return Side(
         name="deployed",
-        url=url,
-        producer=app,
+        url=broker_url("admin", variables["rabbitmq_admin_password"], "celery"),
+        producer=sender("producer", variables["celery_producer_password"]),
         queues={name: entry.get("instances", 1) * len(entry.get("hosts", WORKERS)) for name, entry in workers.items()},
         units={
             host: tuple(

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from verification.facts import Deployment, Host
 from verification.parsing import seconds
@@ -155,13 +156,25 @@ def consumers(deployment: Deployment) -> dict[str, int]:
 
 def permissions(host: Host) -> set[tuple[str, str, str, str]]:
     """Every right on the broker's virtual host, the administrator's included: user, configure, write, read."""
-    broker = host.plan["broker"]
-    of_user = {
-        broker["user"]: broker["permissions"]["worker"],
-        broker["monitor_user"]: broker["permissions"]["monitor"],
-        host["rabbitmq_admin_user"]: dict.fromkeys(("configure", "write", "read"), ".*"),
-    }
+    of_user = {user["name"]: user["permissions"] for user in host.plan["broker"]["users"]}
+    of_user[host["rabbitmq_admin_user"]] = dict.fromkeys(("configure", "write", "read"), ".*")
     return {(user, rights["configure"], rights["write"], rights["read"]) for user, rights in of_user.items()}
+
+
+def former_users(host: Host) -> set[str]:
+    """Users of former generations, which may be there until a rotation is over."""
+    return {name for user in host.plan["broker"]["users"] for name in user["former"]}
+
+
+def user_of(url: str) -> str:
+    """Who connects by a URL."""
+    return urlsplit(url.split(";")[0]).username or ""
+
+
+def with_login(url: str, user: str, password: str) -> str:
+    """The same place, or places, as somebody with a password."""
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return ";".join(f"{part.split('://')[0]}://{login}@{part.rpartition('@')[2]}" for part in url.split(";"))
 
 
 def without_retired(definitions: Mapping[str, Any], broker: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,8 +163,62 @@ def test_worker_may_touch_celerys_own_names_only() -> None:
         "x.reply.celery.pidbox",
     ):
         assert re.match(configure, name), name
-    for name in ("somebody-else", "critical2", "amq.topic", "xcelery"):
+    for name in ("somebody-else", "critical2", "amq.topic", "xcelery", "celery.dead"):
         assert not re.match(configure, name), name
+
+
+def test_a_producer_may_send_now_or_delayed_and_nothing_else() -> None:
+    rights = plan_of(celery_producer_user="producer")["broker"]["permissions"]["producer"]
+    for name in ("celery.tasks", "celery_delayed_27"):
+        assert re.match(rights["write"], name), name
+    for name in ("critical", "celery.dead", "celery.pidbox", "celery_delayed_2", "celeryXtasks", "amq.default"):
+        assert not any(re.match(pattern, name) for pattern in rights.values()), name
+    for name in ("celery.tasks", "celery_delayed_27"):
+        assert not re.match(rights["configure"], name), f"it could delete {name}"
+        assert not re.match(rights["read"], name), name
+
+
+def test_the_entrance_of_the_ladder_is_kombus() -> None:
+    delivery = pytest.importorskip("kombu.transport.native_delayed_delivery")
+    assert delivery.level_name(delivery.MAX_LEVEL) == planning.DELAY_ENTRANCE
+
+
+def test_producers_have_a_user_where_it_has_a_name() -> None:
+    def users(**changes: Any) -> list[str]:
+        return [user["name"] for user in plan_of(**changes)["broker"]["users"]]
+
+    assert users() == ["celery", "monitor"]
+    assert users(celery_producer_user="producer") == ["celery", "producer", "monitor"]
+    with_producers = plan_of(celery_producer_user="web", celery_topology=dict.fromkeys(planning.KINDS, hosts("here")))
+    assert with_producers["broker"]["url"].startswith("amqp://celery@")
+    assert with_producers["producer"]["broker_url"] == "amqp://web@10.0.0.1:5672/celery"
+    assert all(queue["no_declare"] for queue in with_producers["producer"]["task_queues"].values())
+    on_redis = plan_of(celery_broker="redis", celery_producer_user="web")
+    assert on_redis["producer"]["broker_url"].startswith("redis://web@")
+    assert not any("no_declare" in queue for queue in on_redis["producer"]["task_queues"].values())
+    assert [user["name"] for user in on_redis["redis_users"]] == ["results", "celery", "web", "monitor"]
+
+
+def test_each_generation_of_passwords_has_users_of_its_own() -> None:
+    third = plan_of(celery_generation=3, celery_producer_user="producer")
+    assert [(user["name"], user["former"]) for user in third["broker"]["users"]] == [
+        ("celery-3", ["celery", "celery-2"]),
+        ("producer-3", ["producer", "producer-2"]),
+        ("monitor-3", ["monitor", "monitor-2"]),
+    ]
+    assert [(user["name"], user["former"]) for user in third["redis_users"]] == [
+        ("results-3", ["results", "results-2"])
+    ]
+    assert third["broker"]["url"].startswith("amqp://celery-3@")
+    assert third["result_backend"]["url"].startswith("redis://results-3@")
+    assert third["producer"]["broker_url"].startswith("amqp://producer-3@")
+    assert plan_of(celery_generation="1") == plan_of()
+
+
+def test_users_that_somebody_else_makes_have_the_names_that_they_are_given() -> None:
+    elsewhere = plan_of(celery_broker="amqps://me@mq.example.org/shop", celery_generation=3, celery_producer_user="web")
+    assert elsewhere["broker"]["url"] == "amqps://me@mq.example.org/shop"
+    assert elsewhere["producer"]["broker_url"] == "amqps://web@mq.example.org/shop"
 
 
 def test_settings_lose_no_task() -> None:
@@ -352,6 +406,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_result_backend": "db+sqlite:///x"}, "celery_result_backend uses 'db+sqlite', a database"),
     ({"celery_result_backend": "redis://u:s3cret-pw@h/0"}, "put it into celery_result_password (vault)"),
     ({"celery_broker": "redis", "celery_result_user": "celery"}, "give them different names"),
+    ({"celery_generation": 0}, "celery_generation is 0; write a whole number, 1 or more"),
+    ({"celery_generation": "two"}, "celery_generation is 'two'; write a whole number, 1 or more"),
+    ({"celery_generation": True}, "celery_generation is True; write a whole number, 1 or more"),
     ({"celery_topology": {"worker": hosts("here"), "backend": hosts("here")}}, "the inventory group 'broker' is empty"),
     ({"celery_topology": {"worker": hosts("here"), "broker": hosts("here")}}, "the inventory group 'backend' is empty"),
     (

@@ -163,6 +163,22 @@ def test_one_call_gives_a_web_process_the_same(way: Callable[[], Celery], read_b
     assert app.amqp.queues["critical"].exchange.type == "topic"
 
 
+@pytest.mark.parametrize("amqp", [True, False])
+def test_who_only_sends_declares_nothing_on_rabbitmq(
+    settings_file: Path, monkeypatch: pytest.MonkeyPatch, amqp: bool
+) -> None:
+    """It may not, and everything is there; on Redis a queue's binding has to be."""
+    quorum = {"broker_native_delayed_delivery_queue_type": "quorum"} if amqp else {}
+    settings_file.write_text(json.dumps({"app": "shop:app", "settings": PLAN | quorum}))
+    by_hand = constructor()
+    producer.configure(by_hand)
+    monkeypatch.setenv("CELERY_LOADER", "celeryops_runtime.loader:Producer")
+    for app in (by_hand, constructor()):
+        assert app.amqp.queues["critical"].no_declare is amqp
+    monkeypatch.setenv("CELERY_LOADER", loader.NAME)
+    assert constructor().amqp.queues["critical"].no_declare is False, "a worker declares what it consumes"
+
+
 @pytest.mark.usefixtures("settings_file")
 def test_a_worker_gives_them_to_an_app_with_a_loader_of_its_own(hosted: Path) -> None:
     app = Celery("x", loader="app")

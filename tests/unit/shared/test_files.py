@@ -56,6 +56,20 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def test_keeps_lines_that_are_there(files: Files) -> None:
+    """Behind the new content, also in a dry run and where there is no file yet."""
+    entry = {"path": "users.acl", "content": "user new\n", "keep": "user (old|older) "}
+    assert files(entry)["changed_paths"] == ["users.acl"]
+    assert files(entry)["changed_paths"] == []
+    (files.root / "users.acl").write_text("user old on #1\nuser oldest on #2\n# user old \nuser new on #3\n")
+    assert files(entry, check=True)["changed_paths"] == ["users.acl"]
+    assert files(entry)["changed_paths"] == ["users.acl"]
+    assert (files.root / "users.acl").read_text() == "user new\nuser old on #1\n"
+    assert files(entry)["changed_paths"] == []
+    assert files({**entry, "keep": ""})["changed_paths"] == ["users.acl"]
+    assert (files.root / "users.acl").read_text() == "user new\n"
+
+
 def test_writes_a_file_once(files: Files) -> None:
     entry = {"path": "a.conf", "content": "one\n"}
     assert files(entry)["changed_paths"] == ["a.conf"]

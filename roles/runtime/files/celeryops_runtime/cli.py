@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from celeryops_runtime import credentials, probe, release, settings
+from celeryops_runtime import credentials, objects, probe, release, settings
 from celeryops_runtime.errors import ConfigurationError
 
 #: sysexits.h: the configuration is wrong, starting again will not help.
@@ -24,6 +24,8 @@ def _parser() -> argparse.ArgumentParser:
             _add_worker_options(command)
     command = commands.add_parser("probe", help="end this host's workers that take no messages though there are some")
     command.add_argument("--directory", default="/run/celery", help="where the workers' units have their directories")
+    declare = commands.add_parser("declare", help="declare the objects on standard input on a broker that others run")
+    declare.add_argument("--check", action="store_true", help="declare nothing, but look whether they are there")
     commands.add_parser("exec", help="run the command after -- with the app's credentials and settings")
     event = commands.add_parser("event", help="send a test event to Sentry, wait for the answer and print its id")
     event.add_argument("--text", default="celeryops: test event", help="the event's text")
@@ -119,6 +121,8 @@ def main(argv: Sequence[str]) -> int:
         match options.command:
             case "probe":
                 return probe.run(Path(options.directory), os.environ)
+            case "declare":
+                return objects.run(sys.stdin.read(), os.environ, options.check)
             case "exec":
                 return _exec(rest)
             case "event":

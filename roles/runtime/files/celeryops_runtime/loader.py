@@ -19,6 +19,8 @@ NAME = "celeryops_runtime.loader:Loader"
 class Loader(AppLoader):
     """Celery's usual loader, with the shared settings laid over what it reads."""
 
+    sends_only = False
+
     @property
     def conf(self) -> Any:
         """The app's own configuration.
@@ -27,5 +29,11 @@ class Loader(AppLoader):
         it runs before the app has its signals.
         """
         delays.round_up()
-        settings.on_configure(self.app, settings.read(os.environ))
+        settings.on_configure(self.app, settings.read(os.environ, sends_only=self.sends_only))
         return super().conf
+
+
+class Producer(Loader):
+    """The same for processes elsewhere that only send tasks, as the broker's user for producers."""
+
+    sends_only = True

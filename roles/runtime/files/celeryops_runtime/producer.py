@@ -15,7 +15,7 @@ def configure(app: Any, settings_file: str | os.PathLike[str] | None = None) -> 
 
     Call it once, anywhere after ``app = Celery(...)`` and before the first task is sent. The broker's URL is taken
     from ``$CELERY_BROKER_URL`` where that is set, else it stays the app's own. A process that has
-    ``CELERY_LOADER=celeryops_runtime.loader:Loader`` in its environment need not call this.
+    ``CELERY_LOADER=celeryops_runtime.loader:Producer`` in its environment need not call this.
     """
     path = settings_file or os.environ.get("CELERYOPS_SETTINGS") or SETTINGS_FILE
-    settings.install(app, settings.read(os.environ, path))
+    settings.install(app, settings.read(os.environ, path, sends_only=True))

@@ -17,7 +17,7 @@ from kombu import entity
 from celeryops_runtime import files
 from celeryops_runtime.errors import ConfigurationError
 
-_QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_arguments"}
+_QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_arguments", "no_declare"}
 #: kombu ships its types without having any here.
 _kombu: Any = entity
 _UID = "celeryops_runtime.settings"
@@ -29,7 +29,7 @@ class Shared(dict[str, Any]):
     """The settings in the form Celery takes them; its type marks the mapping among an app's others."""
 
 
-def queues(declared: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
+def queues(declared: Sequence[Mapping[str, Any]], no_declare: bool = False) -> tuple[Any, ...]:
     """kombu's queue objects for the plan's ``task_queues``."""
     for queue in declared:
         if not queue.get("name") or set(queue) - _QUEUE_KEYS:
@@ -42,13 +42,19 @@ def queues(declared: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
             exchange=_kombu.Exchange(queue.get("exchange", ""), type=queue.get("exchange_type", "direct")),
             routing_key=queue.get("routing_key") or queue["name"],
             queue_arguments=queue.get("queue_arguments"),
+            no_declare=no_declare or queue.get("no_declare", False),
         )
         for queue in declared
     )
 
 
-def read(environ: Mapping[str, str], settings_file: str | os.PathLike[str] | None = None) -> Shared:
-    """The shared settings: those of the file, and the URLs of broker and result backend from the environment."""
+def read(
+    environ: Mapping[str, str], settings_file: str | os.PathLike[str] | None = None, sends_only: bool = False
+) -> Shared:
+    """The shared settings: those of the file, and the URLs of broker and result backend from the environment.
+
+    Who only sends has no right to declare RabbitMQ's queues, which are there before anything is sent.
+    """
     path = settings_file or environ.get("CELERYOPS_SETTINGS")
     shared = Shared()
     if path:
@@ -57,7 +63,8 @@ def read(environ: Mapping[str, str], settings_file: str | os.PathLike[str] | Non
             raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
         shared.update(plain)
     if declared := shared.get("task_queues"):
-        shared["task_queues"] = queues(declared)
+        on_redis = "broker_native_delayed_delivery_queue_type" not in shared
+        shared["task_queues"] = queues(declared, no_declare=sends_only and not on_redis)
     for name, variable in (("broker_url", "CELERY_BROKER_URL"), ("result_backend", "CELERY_RESULT_BACKEND")):
         if value := environ.get(variable):
             shared[name] = value

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machines of the scenario, and playbooks against them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+SCENARIO, STACK, ELSEWHERE = "operations", "stack", "elsewhere"
+INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
+LONGEST = 900
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a playbook went."""
+
+    code: int
+    output: str
+
+    @property
+    def said(self) -> str:
+        """All of it on one line."""
+        return " ".join(self.output.split())
+
+
+def local(*command: str, stdin: str = "", check: bool = True) -> Outcome:
+    """A command on this machine."""
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=LONGEST
+    )
+    assert not check or done.returncode == 0, f"{shlex.join(command)[:200]}: {(done.stdout + done.stderr)[-6000:]}"
+    return Outcome(done.returncode, done.stdout + done.stderr)
+
+
+class Machines:
+    """Commands on the machines, and playbooks against them with what changed since the inventory was written."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, Any] = {}
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """What the inventory declares, and what took its place."""
+        declared = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
+        return {**declared, **self.changes}
+
+    def run(self, script: str, host: str = STACK) -> str:
+        """What a script on a machine prints; it must succeed."""
+        config = ROOT / ".cache" / SCENARIO / "ssh_config"
+        done = subprocess.run(
+            ["ssh", "-F", str(config), host, "bash", "-euo", "pipefail", "-s"],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST,
+        )
+        assert done.returncode == 0, f"{host}: {script[:200]}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def playbook(self, *names: str, check: bool = True, **variables: Any) -> Outcome:
+        """Run playbooks of the collection."""
+        program = Path(sys.executable).with_name("ansible-playbook")
+        extra = json.dumps({**self.changes, **variables})
+        return local(str(program), "--inventory", str(INVENTORY), *names, "--extra-vars", extra, check=check)
+
+    def refused(self, name: str, *sentence: str, **variables: Any) -> None:
+        """The playbook ends with this sentence, shows no secret, and has changed nothing."""
+        outcome = self.playbook(name, check=False, **variables)
+        assert outcome.code != 0, f"it was accepted: {outcome.output}"
+        for part in sentence:
+            assert part in outcome.said, outcome.output
+        assert "changed=0" in outcome.said
+        assert "Traceback" not in outcome.output
+        for variable, secret in {**self.variables, **variables}.items():
+            if variable.endswith("_password"):
+                assert secret not in outcome.output, f"{variable} is shown"
+
+    def renew(self) -> None:
+        """The stack's machine is a new one."""
+        image = local("docker", "inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{STACK}").output.strip()
+        local("docker", "rm", "--force", "--volumes", f"{SCENARIO}-{STACK}")
+        for socket in filter(Path.is_socket, (Path.home() / ".ansible" / "cp" / f"celeryops-{SCENARIO}").glob("*")):
+            local("ssh", "-F", "none", "-o", f'ControlPath="{socket}"', "-O", "exit", "any", check=False)
+        local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, STACK, ELSEWHERE)

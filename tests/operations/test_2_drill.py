@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A backup brings a fresh host to where the old one was; over data it is refused."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operating import Machines
+
+RESTORE = "playbooks/restore.yml"
+#: What somebody made by hand: nothing of it is in the inventory.
+BY_HAND = """
+rabbitmqctl -q add_vhost reports
+rabbitmqctl -q add_user reports a-password-by-hand
+rabbitmqctl -q set_permissions -p reports reports '^r' '^r' '^r'
+rabbitmqctl -q set_policy -p reports short '^r' '{"max-length": 7}'
+rabbitmqctl -q eval '
+  rabbit_amqqueue:declare(rabbit_misc:r(<<"reports">>, queue, <<"r1">>), true, false, [], none, <<"me">>).'
+"""
+RESULTS = """
+from shop import tasks
+results = [tasks.ping.delay() for _ in range(20)]
+print(*(result.id for result in results if result.get(timeout=60)))
+"""
+KNOWN = """
+from celery.result import AsyncResult
+from shop.celery import app
+print(sum(AsyncResult(task_id).successful() for task_id in "{ids}".split()))
+"""
+EVENTS = "SELECT count(*), max(id) FROM events_event"
+
+
+@pytest.fixture(scope="module")
+def before(machines: Machines, celery_run: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What there was, and its backup."""
+    machines.run(BY_HAND)
+    ids = celery_run(RESULTS).strip()
+    machines.run("celery-run python -m celeryops_runtime event --text 'before the end'")
+    place = tmp_path_factory.mktemp("backups")
+    events = state(machines)["events"]
+    outcome = machines.playbook("playbooks/backup.yml", backup_directory=str(place))
+    (folder,) = place.iterdir()
+    assert str(folder) in outcome.said
+    return {"folder": folder, "ids": ids, **state(machines), "events": events}
+
+
+def state(machines: Machines) -> dict[str, Any]:
+    """Definitions, without what is a matter of chance, and the tracker's events."""
+    document = json.loads(machines.run("rabbitmqctl --quiet export_definitions -"))
+    kinds = ("users", "vhosts", "permissions", "policies", "queues", "exchanges", "bindings", "parameters")
+    found: dict[str, Any] = {
+        kind: sorted(json.dumps(item, sort_keys=True) for item in map(plain, document[kind])) for kind in kinds
+    }
+    program = f"import sqlite3; print(*sqlite3.connect('/var/lib/bugsink/db.sqlite3').execute('{EVENTS}').fetchone())"
+    return {**found, "events": machines.run(f'python3 -c "{program}"').strip()}
+
+
+def plain(item: dict[str, Any]) -> dict[str, Any]:
+    """An object without the salt of passwords that are the inventory's."""
+    by_hand = item.get("name") == "reports"
+    return {key: value for key, value in item.items() if by_hand or key not in ("password_hash", "metadata")}
+
+
+def test_the_copy_is_yours_alone(before: Any) -> None:
+    folder: Path = before["folder"]
+    assert {path.name for path in folder.iterdir()} == {"rabbitmq.json", "redis-stack.tar.gz", "bugsink-stack.sqlite3"}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_over_data_it_is_refused(machines: Machines, before: Any) -> None:
+    machines.refused(
+        RESTORE, "RabbitMQ is in use, with ", "users that are not declared: reports", backup=str(before["folder"])
+    )
+
+
+def test_what_is_no_backup_is_refused(machines: Machines, tmp_path: Path) -> None:
+    machines.refused(RESTORE, "Nothing is no folder on this machine; write -e backup=FOLDER")
+    machines.refused(RESTORE, f"{tmp_path} has no rabbitmq.json", backup=str(tmp_path))
+
+
+def test_a_fresh_host_comes_to_where_the_old_one_was(
+    machines: Machines, before: Any, celery_run: Callable[[str], str]
+) -> None:
+    machines.renew()
+    machines.playbook(RESTORE, backup=str(before["folder"]))
+    machines.playbook("site.yml")
+    after = state(machines)
+    for kind, was in before.items():
+        if kind not in ("folder", "ids"):
+            assert after[kind] == was, kind
+    assert celery_run(KNOWN.format(ids=before["ids"])).strip() == "20"
+    machines.run("rabbitmqctl -q authenticate_user reports a-password-by-hand")
+
+
+def test_what_was_there_is_put_aside_when_that_is_asked_for(machines: Machines, before: Any) -> None:
+    machines.playbook(RESTORE, restore_over=True, backup=str(before["folder"]))
+    aside = machines.run("ls -d /var/lib/redis/appendonlydir.before-* /var/lib/bugsink/db.sqlite3.before-*").split()
+    assert len(aside) == 2
+    assert state(machines)["events"] == before["events"]

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each user of the broker can do its work, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+import pytest
+from verification import expected
+from verification.facts import Host
+from verification.node import Node
+from verification.remote import elsewhere, rights
+from verification.talking import Web
+
+#: The entrance of the ladder of delays: what is published there with a key that nobody binds is gone.
+ENTRANCE = "celery_delayed_27"
+ALLOWED = {
+    "worker": [("declare_exchange", "{exchange}"), ("publish", ENTRANCE), ("declare_queue", "celeryev.of-a-test")],
+    "producer": [("publish", ENTRANCE)],
+    "monitor": [("declare_queue", "celeryev.of-a-test")],
+}
+REFUSED = {
+    "worker": [
+        ("declare_queue", "of-a-stranger"),
+        ("declare_exchange", "of-a-stranger"),
+        ("publish", "amq.fanout"),
+        ("get", "{dead_letter_queue}"),
+    ],
+    "producer": [
+        ("declare_queue", "of-a-stranger"),
+        ("declare_queue", "celeryev.of-a-test"),
+        ("declare_exchange", "{exchange}"),
+        ("publish", "amq.fanout"),
+        ("publish", ""),
+        ("publish", "{dead_letter_queue}"),
+        ("get", "{dead_letter_queue}"),
+        ("get", "{queue}"),
+    ],
+    "monitor": [
+        ("declare_queue", "of-a-stranger"),
+        ("declare_exchange", "{exchange}"),
+        ("publish", ENTRANCE),
+        ("publish", "{exchange}"),
+        ("get", "{queue}"),
+    ],
+}
+CASES = [
+    (user, operation, name, allowed)
+    for table, allowed in ((ALLOWED, True), (REFUSED, False))
+    for user, attempts in table.items()
+    for operation, name in attempts
+]
+
+
+def passwords(host: Host) -> dict[str, str]:
+    """The users of RabbitMQ that this deployment has, with their passwords, by their roles."""
+    roles = {f"celery_{role}_password": role for role in ("producer", "monitor")} | {"celery_broker_password": "worker"}
+    return {roles[user["password_in"]]: user["password_in"] for user in host.plan["broker"]["users"]}
+
+
+def python(host: Host) -> str:
+    """Where Celery and kombu are."""
+    return f"{host['celery_venv']}/bin/python"
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.on("worker", first=True)
+class TestRabbitMQ:
+    def test_each_user_may_do_its_own_and_nothing_else(self, node: Node) -> None:
+        broker, own = node.host.plan["broker"], passwords(node.host)
+        names = {user["password_in"]: user["name"] for user in broker["users"]}
+        urls = {
+            role: expected.with_login(broker["url"], names[secret], node.host[secret]) for role, secret in own.items()
+        }
+        words = {**broker, "queue": broker["queues"][0]}
+        cases = [(user, op, name.format(**words), allowed) for user, op, name, allowed in CASES if user in own]
+        found = node.call(rights, {"urls": urls, "attempts": [case[:3] for case in cases]}, python(node.host))
+        wrong = [
+            f"the {user}'s user {'may not' if allowed else 'may'} {operation} {name!r}"
+            for (user, operation, name, allowed), was in zip(cases, found, strict=True)
+            if was is not allowed
+        ]
+        assert {"worker", "monitor"} <= set(own)
+        assert not wrong, "; ".join(wrong)
+
+    def test_only_the_monitor_sees_the_management_api(self, node: Node, first: Callable[[str], Node]) -> None:
+        broker = first("broker")
+        web = Web(broker.forward(*expected.listening(broker.host)["management"]))
+        names = {user["password_in"]: user["name"] for user in broker.host.plan["broker"]["users"]}
+        for role, secret in passwords(broker.host).items():
+            status = web.as_user(names[secret], broker.host[secret]).ask("/api/queues").status
+            assert (status == HTTPStatus.OK) is (role == "monitor"), f"{role}: HTTP {status}"
+
+
+@pytest.mark.shop
+@pytest.mark.producers
+@pytest.mark.on("worker", first=True)
+def test_an_application_elsewhere_sends_with_what_the_plan_prints(node: Node) -> None:
+    host = node.host
+    settings = dict(host.plan["producer"])
+    for key, secret in (("broker_url", "celery_producer_password"), ("result_backend", "celery_result_password")):
+        user = expected.user_of(settings[key])
+        settings[key] = expected.with_login(settings[key], user, host[secret])
+    data = {"settings": settings, "task": "shop.tasks.ping", "timeout": 60}
+    answers = node.call(elsewhere, data, python(host))
+    assert len(answers) == 2 * len(settings["task_queues"])
+    assert set(answers) <= set(host.plan["nodes"])

@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -42,6 +43,8 @@ DATABASE_SCHEMES = ("sqla", "db", "sqlalchemy", "django", "sqlite", "postgresql"
 TOY_SCHEMES = ("memory", "filesystem", "file", "consul", "etcd", "zookeeper", "slmq", "pyro", "qpid", "kafka+memory")
 AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+#: Schemes that send passwords and tasks in the clear, and what to write instead.
+PLAIN_SCHEMES = {"amqp": "amqps", "pyamqp": "amqps", "redis": "rediss"}
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _SIZE = re.compile(r"^(\d+)\s*([KMGT]?)$", re.IGNORECASE)
@@ -130,6 +133,8 @@ RESERVED_SETTINGS: dict[str, str] = {
 TUNABLE = (
     "broker_connection_timeout",
     "broker_heartbeat",
+    "broker_use_ssl",
+    "redis_backend_use_ssl",
     "task_publish_retry_policy",
     "result_expires",
     "result_extended",
@@ -187,6 +192,8 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     default_queue = _default_queue(values.get("celery_default_queue"), queues, problems)
     routes = _routes(values.get("celery_routes"), queues, problems)
     extra = _extra_settings(values.get("celery_settings"), problems)
+    if not isinstance(values.get("celery_tls", False), bool):
+        problems.append(f"celery_tls is {values['celery_tls']!r}; write true or false")
     broker = _broker(values, topology, host, problems)
     backend = _backend(values, topology, host, problems)
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
@@ -205,15 +212,17 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         broker["consumer_timeout"] = _consumer_timeout(workers)
         broker["objects"] = _objects(queues, broker["vhost"])
         broker["permissions"] = _permissions(queues)
-    settings = _settings(broker, backend, workers, queues, default_queue, routes) | extra
+    settings = _settings(broker, backend, workers, queues, default_queue, routes)
+    settings |= _verification(values, broker["url"], backend["url"]) | extra
+    # Elsewhere is none of the hosts, so no address is loopback that need not be.
+    elsewhere = [find(values, topology, "", [])["url"] for find in (_broker, _backend)]
     return {
         "app": app,
         "broker": broker,
         "result_backend": backend,
         "settings": settings,
         "stamp": _stamp(settings),
-        # Elsewhere is none of the hosts, so no address is loopback that need not be.
-        "producer": _producer(settings, *(find(values, topology, "", [])["url"] for find in (_broker, _backend))),
+        "producer": _producer(settings | _verification(values, *elsewhere) | extra, *elsewhere),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
@@ -526,6 +535,14 @@ def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -
     return f"{variable} is of the unknown kind {scheme[:40]!r}; {remedy}"
 
 
+def _plain_problem(variable: str, url: str, values: Mapping[str, Any]) -> str | None:
+    """A plain URL of somebody else's service, where everything is to be encrypted."""
+    secure = PLAIN_SCHEMES.get(scheme := urlsplit(url).scheme)
+    if not values.get("celery_tls") or not secure:
+        return None
+    return f"celery_tls is true, but {variable} is a plain {scheme}:// URL; write {secure}://, with the port for TLS"
+
+
 def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
     kind = values.get("celery_broker") or "rabbitmq"
     user = values.get("celery_broker_user") or "celery"
@@ -536,6 +553,7 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         "vhost": values.get("celery_vhost") or "celery",
     }
     if kind in ("rabbitmq", "redis"):
+        tls = bool(values.get("celery_tls"))
         if not topology["broker"]:
             problems.append("the inventory group 'broker' is empty; put the host that is to run the broker into it")
         if len(topology["broker"]) > 1:
@@ -546,14 +564,17 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
             )
         addresses = [_address(entry, host) for entry in topology["broker"]]
         if kind == "rabbitmq":
-            port = 5672
-            urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
+            scheme, port = ("amqps", 5671) if tls else ("amqp", 5672)
+            urls = [f"{scheme}://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
+            apis = [f"https://{a}:15671/api/" if tls else f"http://{a}:15672/api/" for a in addresses]
+            broker["api"] = "".join(apis[:1])
         else:
             port = 6379
-            urls = [f"redis://{user}@{a}:{port}/0" for a in addresses]
+            urls = [f"{'rediss' if tls else 'redis'}://{user}@{a}:{port}/0" for a in addresses]
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
     url = str(kind)
     problem = _url_problem("celery_broker", url, AMQP_SCHEMES + REDIS_SCHEMES, "rabbitmq, redis")
+    problem = problem or _plain_problem("celery_broker", url, values)
     if problem:
         problems.append(problem)
         return broker | {"kind": "rabbitmq", "hosts": [], "port": 0, "url": ""}
@@ -587,10 +608,11 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
             "port": port,
             "db": db,
             "user": user,
-            "url": f"redis://{user}@{address}:{port}/{db}",
+            "url": f"{'rediss' if values.get('celery_tls') else 'redis'}://{user}@{address}:{port}/{db}",
         }
     url = str(kind)
     problem = _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none")
+    problem = problem or _plain_problem("celery_result_backend", url, values)
     if problem:
         problems.append(problem)
         return {"kind": "external", "url": "", "user": user}
@@ -804,8 +826,36 @@ def _settings(
     return settings
 
 
+def _verification(values: Mapping[str, Any], broker_url: str, backend_url: str) -> dict[str, Any]:
+    """How clients verify the broker and the result backend: settings for those that are reached over TLS."""
+
+    def authority(service: str) -> str | None:
+        """The file of the CA whose word counts; none: the CAs that the host trusts."""
+        ours = values.get(service) in (None, "", "rabbitmq", "redis") or values.get("celery_tls_ca_certificate")
+        return values.get("celery_tls_ca_path") if ours else None
+
+    settings = {
+        "broker_use_ssl": tls_options(broker_url, authority("celery_broker")),
+        "redis_backend_use_ssl": tls_options(backend_url, authority("celery_result_backend")),
+    }
+    return {name: options for name, options in settings.items() if options}
+
+
+def tls_options(url: str, authority: str | None) -> dict[str, Any]:
+    """What py-amqp or redis-py needs to accept only the named server with a certificate of that CA."""
+    parts = urlsplit(url.split(";", 1)[0])
+    if parts.scheme == "amqps":
+        # The name is spelt out: left to kombu, it would be that of the broker it reached first, for all of them.
+        return {"ca_certs": authority, "cert_reqs": int(ssl.CERT_REQUIRED), "server_hostname": parts.hostname}
+    if parts.scheme == "rediss":
+        return {"ssl_ca_certs": authority, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    return {}
+
+
 #: What a producer needs of the settings; the rest is the workers' affair.
 PRODUCER_SETTINGS = (
+    "broker_use_ssl",
+    "redis_backend_use_ssl",
     "broker_transport_options",
     "broker_native_delayed_delivery_queue_type",
     "task_queues",

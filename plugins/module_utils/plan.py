@@ -193,7 +193,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     routes = _routes(values.get("celery_routes"), queues, problems)
     extra = _extra_settings(values.get("celery_settings"), problems)
     if not isinstance(values.get("celery_tls", False), bool):
-        problems.append(f"celery_tls is {values['celery_tls']!r}; write true or false")
+        problems.append(f"celery_tls is {values['celery_tls']!r}; write true or false, without quotes")
     broker = _broker(values, topology, host, problems)
     backend = _backend(values, topology, host, problems)
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]

@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
-from collections.abc import Callable
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils import certificate
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery, tls
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import producer_settings
+from celery import Celery
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -161,7 +167,7 @@ def test_somebody_else_s_service_is_verified_by_the_host_s_cas_or_by_the_one_tha
     [
         ({"celery_broker": "amqp://me@mq/shop"}, "celery_tls is true, but celery_broker is a plain amqp:// URL"),
         ({"celery_result_backend": "redis://me@r/0"}, "celery_tls is true, but celery_result_backend is a plain redis"),
-        ({"celery_tls": "yes"}, "celery_tls is 'yes'; write true or false"),
+        ({"celery_tls": "yes"}, "celery_tls is 'yes'; write true or false, without quotes"),
     ],
 )
 def test_half_a_switch_is_refused(given: dict[str, Any], start: str) -> None:
@@ -180,6 +186,54 @@ def test_producers_are_told_as_well() -> None:
 def test_a_ca_that_is_not_there_is_refused() -> None:
     (problem,) = (p for p in celery.problems({"celery_tls_ca_certificate": "/nowhere/ca.pem"}) if "tls" in p)
     assert problem.startswith("celery_tls_ca_certificate names /nowhere/ca.pem, which is not on this machine")
+
+
+@pytest.fixture
+def server(ca: Signer, tmp_path: Path) -> Iterator[int]:
+    """The port of one that speaks TLS, and hangs up then."""
+    pem, key = ca.of_host("127.0.0.1", start=datetime.now(UTC) - timedelta(hours=1))
+    (tmp_path / "both.pem").write_text(pem + key)
+    (tmp_path / "ca.pem").write_text(ca.pem)
+    (tmp_path / "other.pem").write_text(Signer().pem)
+    tls_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls_server.load_cert_chain(tmp_path / "both.pem")
+
+    def serve() -> None:
+        with suppress(OSError):  # the listener is closed
+            while True:
+                client, _ = listener.accept()
+                with suppress(OSError), client, tls_server.wrap_socket(client, server_side=True):
+                    pass
+
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 (as long as the test runs)
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("service", ["RabbitMQ", "Redis as broker", "Redis for results"])
+@pytest.mark.parametrize(
+    ("authority", "address", "trusted"),
+    [("ca.pem", "127.0.0.1", True), ("other.pem", "127.0.0.1", False), ("ca.pem", "127.0.0.2", False)],
+    ids=["the server", "another CA", "another address"],
+)
+def test_the_libraries_take_the_settings_and_verify(
+    service: str, authority: str, address: str, trusted: bool, server: int, tmp_path: Path
+) -> None:
+    given = {"celery_broker": "redis"} if service == "Redis as broker" else {}
+    plan = plan_of(**given, celery_tls_ca_path=str(tmp_path / authority))
+    settings = json.loads(json.dumps(plan["settings"]).replace("10.0.0.5", address))
+    broker = plan["broker"]["url"].replace("10.0.0.5", address).replace(f":{plan['broker']['port']}", f":{server}")
+    backend = plan["result_backend"]["url"].replace("10.0.0.5:6379", f"{address}:{server}")
+    app = Celery(broker=broker, backend=backend, set_as_current=False)
+    app.conf.update({name: settings[name] for name in ("broker_use_ssl", "redis_backend_use_ssl")})
+    connection = app.connection(connect_timeout=5)
+    connect = app.backend.client.ping if service == "Redis for results" else connection.connect
+    with pytest.raises(Exception) as failed:  # noqa: PT011 (each library has its own)
+        connect()
+    refused = "CERTIFICATE_VERIFY_FAILED" in str(failed.value)
+    assert refused is not trusted, failed.value
+    assert trusted is ("closed" in str(failed.value)), "it is the server that ends what the client trusted"
 
 
 # --- what may stay ------------------------------------------------------------------------------------------------

@@ -194,8 +194,14 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     extra = _extra_settings(values.get("celery_settings"), problems)
     if not isinstance(values.get("celery_tls", False), bool):
         problems.append(f"celery_tls is {values['celery_tls']!r}; write true or false, without quotes")
-    broker = _broker(values, topology, host, problems)
-    backend = _backend(values, topology, host, problems)
+    broker = _over_tls(values, _broker(values, topology, host, problems))
+    backend = _over_tls(values, _backend(values, topology, host, problems))
+    problems += [
+        f"celery_tls is true, but {variable} is reached through Sentinel, for which TLS is not there yet; leave one "
+        "Redis host in its group (or write the rediss:// URL of one), or celery_tls: false"
+        for variable, place in (("celery_broker", broker), ("celery_result_backend", backend))
+        if values.get("celery_tls") and "sentinel://" in place["url"]
+    ]
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
     if len(set(users)) < len(users):
         problems.append(
@@ -215,7 +221,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     settings = _settings(broker, backend, workers, queues, default_queue, routes)
     settings |= _verification(values, broker["url"], backend["url"]) | extra
     # Elsewhere is none of the hosts, so no address is loopback that need not be.
-    elsewhere = [find(values, topology, "", [])["url"] for find in (_broker, _backend)]
+    elsewhere = [_over_tls(values, find(values, topology, "", []))["url"] for find in (_broker, _backend)]
     return {
         "app": app,
         "broker": broker,
@@ -553,7 +559,6 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         "vhost": values.get("celery_vhost") or "celery",
     }
     if kind in ("rabbitmq", "redis"):
-        tls = bool(values.get("celery_tls"))
         if not topology["broker"]:
             problems.append("the inventory group 'broker' is empty; put the host that is to run the broker into it")
         if len(topology["broker"]) > 1:
@@ -564,13 +569,11 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
             )
         addresses = [_address(entry, host) for entry in topology["broker"]]
         if kind == "rabbitmq":
-            scheme, port = ("amqps", 5671) if tls else ("amqp", 5672)
-            urls = [f"{scheme}://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
-            apis = [f"https://{a}:15671/api/" if tls else f"http://{a}:15672/api/" for a in addresses]
-            broker["api"] = "".join(apis[:1])
+            port = 5672
+            urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
         else:
             port = 6379
-            urls = [f"{'rediss' if tls else 'redis'}://{user}@{a}:{port}/0" for a in addresses]
+            urls = [f"redis://{user}@{a}:{port}/0" for a in addresses]
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
     url = str(kind)
     problem = _url_problem("celery_broker", url, AMQP_SCHEMES + REDIS_SCHEMES, "rabbitmq, redis")
@@ -608,7 +611,7 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
             "port": port,
             "db": db,
             "user": user,
-            "url": f"{'rediss' if values.get('celery_tls') else 'redis'}://{user}@{address}:{port}/{db}",
+            "url": f"redis://{user}@{address}:{port}/{db}",
         }
     url = str(kind)
     problem = _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none")
@@ -824,6 +827,19 @@ def _settings(
     if routes:
         settings["task_routes"] = dict(routes)
     return settings
+
+
+def _over_tls(values: Mapping[str, Any], place: dict[str, Any]) -> dict[str, Any]:
+    """Where RabbitMQ or Redis of ours is reached if TLS is wanted: RabbitMQ at other ports, Redis at its own."""
+    tls = bool(values.get("celery_tls"))
+    if place["kind"] == "rabbitmq" and place["hosts"]:
+        first = place["hosts"][0]
+        place["api"] = f"https://{first}:15671/api/" if tls else f"http://{first}:15672/api/"
+        place["port"] = 5671 if tls else place["port"]
+    if tls:
+        place["url"] = re.sub(r"amqp://([^;]*):5672/", r"amqps://\1:5671/", place["url"])
+        place["url"] = place["url"].replace("redis://", "rediss://")
+    return place
 
 
 def _verification(values: Mapping[str, Any], broker_url: str, backend_url: str) -> dict[str, Any]:

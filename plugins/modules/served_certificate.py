@@ -9,6 +9,7 @@ module: served_certificate
 short_description: Let a running RabbitMQ or Redis serve the certificate that is on the disk
 description:
   - Asks the service, by a TLS handshake, which certificate it shows to new connections, and compares it with the file.
+  - Where nothing listens there is nothing to do, as a service reads its files when it starts.
   - Where the two differ the service is told to read its files again, and must then show the one of the file. It is not
     restarted; connections that are open stay.
 author: celeryops.stack maintainers (@celeryops)
@@ -91,8 +92,10 @@ def served(address: str, port: int) -> bytes:
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
             return secure.getpeercert(binary_form=True) or b""
+    except ConnectionRefusedError:
+        raise
     except OSError as error:
-        raise Failure(f"Nothing speaks TLS at {host}, port {port}: {error}.") from None
+        raise Failure(f"What listens at {host}, port {port}, does not speak TLS: {error}.") from None
 
 
 def read_again(module: AnsibleModule, given: dict[str, Any]) -> None:
@@ -132,8 +135,10 @@ def run(module: AnsibleModule) -> bool:
         wanted = on_disk(Path(given["directory"]) / "cert.pem")
         if served(given["address"], given["port"]) == wanted:
             return False
-    except (Failure, OSError):
-        if module.check_mode:  # it does not run yet, or without TLS: its start is all it needs
+    except ConnectionRefusedError:
+        return False
+    except (Failure, OSError, ValueError):
+        if module.check_mode:  # what is on the disk, or what runs, would be another thing by now
             return False
         raise
     if module.check_mode:

@@ -167,6 +167,10 @@ def test_somebody_else_s_service_is_verified_by_the_host_s_cas_or_by_the_one_tha
     [
         ({"celery_broker": "amqp://me@mq/shop"}, "celery_tls is true, but celery_broker is a plain amqp:// URL"),
         ({"celery_result_backend": "redis://me@r/0"}, "celery_tls is true, but celery_result_backend is a plain redis"),
+        (
+            {"celery_result_backend": "sentinel://me@s:26379/0"},
+            "celery_tls is true, but celery_result_backend is reached through Sentinel",
+        ),
         ({"celery_tls": "yes"}, "celery_tls is 'yes'; write true or false, without quotes"),
     ],
 )

@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -43,6 +44,8 @@ DATABASE_SCHEMES = ("sqla", "db", "sqlalchemy", "django", "sqlite", "postgresql"
 TOY_SCHEMES = ("memory", "filesystem", "file", "consul", "etcd", "zookeeper", "slmq", "pyro", "qpid", "kafka+memory")
 AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+#: Schemes that send passwords and tasks in the clear, and what to write instead.
+PLAIN_SCHEMES = {"amqp": "amqps", "pyamqp": "amqps", "redis": "rediss"}
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _SIZE = re.compile(r"^(\d+)\s*([KMGT]?)$", re.IGNORECASE)
@@ -131,6 +134,8 @@ RESERVED_SETTINGS: dict[str, str] = {
 TUNABLE = (
     "broker_connection_timeout",
     "broker_heartbeat",
+    "broker_use_ssl",
+    "redis_backend_use_ssl",
     "task_publish_retry_policy",
     "result_expires",
     "result_extended",
@@ -191,8 +196,16 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     default_queue = _default_queue(values.get("celery_default_queue"), queues, problems)
     routes = _routes(values.get("celery_routes"), queues, problems)
     extra = _extra_settings(values.get("celery_settings"), problems)
-    broker = _broker(values, topology, host, problems)
-    backend = _backend(values, topology, host, problems)
+    if not isinstance(values.get("celery_tls", False), bool):
+        problems.append(f"celery_tls is {values['celery_tls']!r}; write true or false, without quotes")
+    broker = _over_tls(values, _broker(values, topology, host, problems))
+    backend = _over_tls(values, _backend(values, topology, host, problems))
+    problems += [
+        f"celery_tls is true, but {variable} is reached through Sentinel, for which TLS is not there yet; leave one "
+        "Redis host in its group (or write the rediss:// URL of one), or celery_tls: false"
+        for variable, place in (("celery_broker", broker), ("celery_result_backend", backend))
+        if values.get("celery_tls") and "sentinel://" in place["url"]
+    ]
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
     if len(set(users)) < len(users):
         problems.append(
@@ -211,7 +224,11 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         broker["objects"] = _objects(queues, broker["vhost"])
         broker["permissions"] = _permissions(queues)
         broker["users"] = _with_former(_rabbitmq_users(broker), values["celery_generation"])
-    settings = _settings(broker, backend, workers, queues, default_queue, routes) | extra
+    settings = _settings(broker, backend, workers, queues, default_queue, routes)
+    settings |= _verification(values, broker["url"], backend["url"]) | extra
+    # Elsewhere is none of the hosts, so no address is loopback that need not be.
+    elsewhere = [_over_tls(values, find(values, topology, "", [])) for find in (_broker, _backend)]
+    verification = _verification(values, *(place["url"] for place in elsewhere))
     nodes = _nodes(workers, _names(topology["worker"]))
     return {
         "app": app,
@@ -220,8 +237,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "settings": settings,
         "stamp": _stamp(settings),
         "generation": values["celery_generation"],
-        # Elsewhere is none of the hosts, so no address is loopback that need not be.
-        "producer": _producer(settings, _broker(values, topology, "", []), _backend(values, topology, "", [])),
+        "producer": _producer(settings | verification | extra, *elsewhere),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": nodes,
@@ -555,6 +571,14 @@ def _named(user: str, generation: int) -> str:
     return user if generation == 1 else f"{user}-{generation}"
 
 
+def _plain_problem(variable: str, url: str, values: Mapping[str, Any]) -> str | None:
+    """A plain URL of somebody else's service, where everything is to be encrypted."""
+    secure = PLAIN_SCHEMES.get(scheme := urlsplit(url).scheme)
+    if not values.get("celery_tls") or not secure:
+        return None
+    return f"celery_tls is true, but {variable} is a plain {scheme}:// URL; write {secure}://, with the port for TLS"
+
+
 def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
     kind = values.get("celery_broker") or "rabbitmq"
     user = values.get("celery_broker_user") or "celery"
@@ -587,6 +611,7 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
     url = str(kind)
     problem = _url_problem("celery_broker", url, AMQP_SCHEMES + REDIS_SCHEMES, "rabbitmq, redis")
+    problem = problem or _plain_problem("celery_broker", url, values)
     if problem:
         problems.append(problem)
         return broker | {"kind": "rabbitmq", "hosts": [], "port": 0, "url": ""}
@@ -626,6 +651,7 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
         }
     url = str(kind)
     problem = _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none")
+    problem = problem or _plain_problem("celery_result_backend", url, values)
     if problem:
         problems.append(problem)
         return {"kind": "external", "url": "", "user": user}
@@ -869,8 +895,49 @@ def _settings(
     return settings
 
 
+def _over_tls(values: Mapping[str, Any], place: dict[str, Any]) -> dict[str, Any]:
+    """Where RabbitMQ or Redis of ours is reached if TLS is wanted: RabbitMQ at other ports, Redis at its own."""
+    tls = bool(values.get("celery_tls"))
+    if place["kind"] == "rabbitmq" and place["hosts"]:
+        first = place["hosts"][0]
+        place["api"] = f"https://{first}:15671/api/" if tls else f"http://{first}:15672/api/"
+        place["port"] = 5671 if tls else place["port"]
+    if tls:
+        place["url"] = re.sub(r"amqp://([^;]*):5672/", r"amqps://\1:5671/", place["url"])
+        place["url"] = place["url"].replace("redis://", "rediss://")
+    return place
+
+
+def _verification(values: Mapping[str, Any], broker_url: str, backend_url: str) -> dict[str, Any]:
+    """How clients verify the broker and the result backend: settings for those that are reached over TLS."""
+
+    def authority(service: str) -> str | None:
+        """The file of the CA whose word counts; none: the CAs that the host trusts."""
+        ours = values.get(service) in (None, "", "rabbitmq", "redis") or values.get("celery_tls_ca_certificate")
+        return values.get("celery_tls_ca_path") if ours else None
+
+    settings = {
+        "broker_use_ssl": tls_options(broker_url, authority("celery_broker")),
+        "redis_backend_use_ssl": tls_options(backend_url, authority("celery_result_backend")),
+    }
+    return {name: options for name, options in settings.items() if options}
+
+
+def tls_options(url: str, authority: str | None) -> dict[str, Any]:
+    """What py-amqp or redis-py needs to accept only the named server with a certificate of that CA."""
+    parts = urlsplit(url.split(";", 1)[0])
+    if parts.scheme == "amqps":
+        # The name is spelt out: left to kombu, it would be that of the broker it reached first, for all of them.
+        return {"ca_certs": authority, "cert_reqs": int(ssl.CERT_REQUIRED), "server_hostname": parts.hostname}
+    if parts.scheme == "rediss":
+        return {"ssl_ca_certs": authority, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    return {}
+
+
 #: What a producer needs of the settings; the rest is the workers' affair.
 PRODUCER_SETTINGS = (
+    "broker_use_ssl",
+    "redis_backend_use_ssl",
     "broker_transport_options",
     "broker_native_delayed_delivery_queue_type",
     "task_queues",

@@ -217,10 +217,10 @@ def compare(current: Mapping[str, Any], wanted: Definitions, absent_users: Itera
     return changes
 
 
-def api_url(address: str, port: int) -> str:
+def api_url(address: str, port: int, scheme: str = "http") -> str:
     """Where the management API is reached from its own host."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 (reached, not bound)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def reason(status: int, body: bytes) -> str:

@@ -29,6 +29,9 @@ options:
     description: Port of the management API.
     type: int
     default: 15672
+  ca_file:
+    description: File of the CA whose certificate the management API must show. Without one it is asked in plain HTTP.
+    type: path
   admin_user:
     description: Name of the administrator.
     type: str
@@ -142,6 +145,7 @@ import http.client
 import json
 import re
 import shutil
+import ssl
 import subprocess
 import tempfile
 import time
@@ -180,17 +184,19 @@ class LockedOut(Failure):
 class Api:
     """The node's management API."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
-        self.url = url
+    def __init__(self, given: dict[str, Any]) -> None:
+        user, password, ca_file = (given[name] for name in ("admin_user", "admin_password", "ca_file"))
+        self.url = api_url(given["address"], given["management_port"], "https" if ca_file else "http")
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self.headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         # The node is on this host: a proxy from the environment has no business in between.
-        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        verified = [urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))] if ca_file else []
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *verified)
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Ask, and return whatever status is answered."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 (self.url is always http://)
+        request = urllib.request.Request(  # noqa: S310 (self.url is always http or https)
             self.url + path, data=data, headers=self.headers, method=method
         )
         try:
@@ -305,7 +311,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     admin = administrator(given["admin_user"], given["admin_password"])
     users = [{**admin, "permissions": EVERYTHING}, *given["users"]]
     wanted = desired(given["vhost"], users, given["objects"])
-    api = Api(api_url(given["address"], given["management_port"]), given["admin_user"], given["admin_password"])
+    api = Api(given)
     locked_out = False
     current: dict[str, Any] = {}
     try:
@@ -364,6 +370,7 @@ def main() -> None:
         argument_spec={
             "address": {"type": "str", "default": "127.0.0.1"},
             "management_port": {"type": "int", "default": 15672},
+            "ca_file": {"type": "path"},
             "admin_user": {"type": "str", "required": True},
             "admin_password": {"type": "str", "required": True, "no_log": True},
             "vhost": {"type": "str", "required": True},

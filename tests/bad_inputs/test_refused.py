@@ -7,15 +7,21 @@ Run by molecule against a host on which nothing is deployed yet:
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOK = [str(Path(sys.executable).with_name("ansible-playbook")), str(ROOT / "site.yml")]
@@ -88,6 +94,23 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"celery_broker": f"amqp://user:{SECRET}@broker/vhost"},
         ["celery_broker carries a password", "celery_broker_password"],
     ),
+    "a broker in the clear where everything is encrypted": (
+        {"celery_tls": True, "celery_broker": "amqp://user@broker/vhost"},
+        ["celery_tls is true, but celery_broker is a plain amqp:// URL", "write amqps://"],
+    ),
+    "a CA that is not there": (
+        {"celery_tls": True, "celery_tls_ca_certificate": "/nowhere/ca.pem"},
+        ["celery_tls_ca_certificate names /nowhere/ca.pem, which is not on this machine", "write the whole path"],
+    ),
+}
+
+#: Certificates of somebody else: from which day on, how long, for which address; and what the sentence must say.
+CERTIFICATES: dict[str, tuple[int, int, str, str]] = {
+    "expired": (-20, 10, "127.0.0.1", "expired on"),
+    "not yet valid": (10, 10, "127.0.0.1", "is not valid before"),
+    "of another host": (-1, 10, "192.0.2.1", "is not for 127.0.0.1"),
+    "of another key": (-1, 10, "127.0.0.1", "is not the key of celery_tls_certificate"),
+    "of another CA": (-1, 10, "127.0.0.1", "was not signed by celery_tls_ca_certificate"),
 }
 
 #: Everything that a deployment would change: packages, users, units, and the files where it puts things.
@@ -109,6 +132,18 @@ def refused(inventory: str, variables: dict[str, Any]) -> str:
     return done.stdout + done.stderr
 
 
+def certificate(start: int, days: int, address: str) -> tuple[bytes, bytes]:
+    """One that signed itself, which makes it its own CA, and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    first = datetime.now(UTC) + timedelta(days=start)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(first).not_valid_after(first + timedelta(days=days))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    made = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return made.public_bytes(Encoding.PEM), private
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str, on_host: Callable[[str], str], inventory: str) -> None:
     variables, sentence = REFUSED[name]
@@ -122,6 +157,27 @@ def test_refused(name: str, on_host: Callable[[str], str], inventory: str) -> No
     assert SECRET not in output
     assert "changed=0" in output
     assert after == before, "the host was changed"
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_certificates_are_refused(name: str, on_host: Callable[[str], str], inventory: str, tmp_path: Path) -> None:
+    start, days, address, sentence = CERTIFICATES[name]
+    mine, key = certificate(start, days, address)
+    another, another_key = certificate(-30, 365, address)
+    files = {
+        "celery_tls_certificate": mine,
+        "celery_tls_private_key": another_key if name == "of another key" else key,
+        "celery_tls_ca_certificate": another if name == "of another CA" else mine,
+    }
+    for variable, content in files.items():
+        (tmp_path / variable).write_bytes(content)
+    before = on_host(SNAPSHOT)
+    output = refused(inventory, {"celery_tls": True, **{name: str(tmp_path / name) for name in files}})
+    said = " ".join(output.split())
+    assert sentence in said, output
+    assert "PRIVATE KEY" not in output
+    assert "changed=0" in output
+    assert on_host(SNAPSHOT) == before, "the host was changed"
 
 
 def test_the_snapshot_notices_a_change(on_host: Callable[[str], str]) -> None:

@@ -41,7 +41,7 @@ DEPLOYMENT = pytest.StashKey[Deployment]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each host of the mark's group, or for each unit of it."""
+    """One test for each host of the mark's group, or for each unit of it, or each of its services with TLS."""
     mark = metafunc.definition.get_closest_marker("on")
     hosts = _hosts(metafunc.config.stash[DEPLOYMENT], mark)
     if "unit" in metafunc.fixturenames:
@@ -52,6 +52,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         workers = [(host, unit) for host in hosts for unit in host.plan["units"]]
         ids = [f"{host.name}-{unit['name']}" for host, unit in workers]
         metafunc.parametrize(("node", "worker"), workers, ids=ids, indirect=["node"])
+    elif "secured" in metafunc.fixturenames:
+        found = [(host, service) for host in hosts for service in expected.encrypted(host)]
+        ids = [f"{host.name}-{service}" for host, service in found]
+        metafunc.parametrize(("node", "secured"), found, ids=ids, indirect=["node"])
     elif "node" in metafunc.fixturenames:
         metafunc.parametrize("node", hosts, ids=[host.name for host in hosts], indirect=True)
 

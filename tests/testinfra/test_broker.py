@@ -24,8 +24,7 @@ KINDS = ("exchanges", "queues", "bindings", "policies")
 def management(first: Callable[[str], Node]) -> Web:
     """The management API as the administrator."""
     node = first("broker")
-    web = Web(node.forward(*expected.listening(node.host)["management"]))
-    return web.as_user(node.host["rabbitmq_admin_user"], node.host["rabbitmq_admin_password"])
+    return Web(node.reach("management")).as_user(node.host["rabbitmq_admin_user"], node.host["rabbitmq_admin_password"])
 
 
 @pytest.fixture(scope="session")

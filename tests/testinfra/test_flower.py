@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pytest
-from verification import expected
 from verification.background import Background
 from verification.node import Node
 from verification.talking import Web
@@ -16,8 +15,7 @@ pytestmark = [pytest.mark.on("monitor"), pytest.mark.flower_login]
 @pytest.fixture
 def flower(node: Node) -> Web:
     """Flower for its user."""
-    web = Web(node.forward(*expected.listening(node.host)["flower"]))
-    return web.as_user(node.host["flower_user"], node.host["flower_password"])
+    return Web(node.reach("flower")).as_user(node.host["flower_user"], node.host["flower_password"])
 
 
 def test_shows_every_worker_of_the_plan(node: Node, flower: Web) -> None:
@@ -29,6 +27,13 @@ def test_shows_every_worker_of_the_plan(node: Node, flower: Web) -> None:
     poll(lambda: wanted <= alive(), 15, pause=1)
     seen = alive()
     assert wanted <= seen, f"Flower does not hear of {', '.join(sorted(wanted - seen))}"
+
+
+@pytest.mark.rabbitmq
+def test_shows_how_long_the_queues_are(node: Node, flower: Web) -> None:
+    """As the management API says, which Flower asks with its own certificate in mind."""
+    seen = {queue["name"] for queue in flower.get("/api/queues/length")["active_queues"]}
+    assert seen == set(node.host.plan["broker"]["queues"])
 
 
 @pytest.mark.shop

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from verification import expected
 from verification.background import Background
 from verification.facts import Deployment
 from verification.node import Node
@@ -138,8 +137,7 @@ def test_a_failure_reaches_the_tracker_with_its_stack_trace(
     failing = background.shop["load"].result()["failing"]
     assert failing["failure"], "the task that must fail succeeded"
     tracker = first("tracker")
-    address = expected.listening(tracker.host)["bugsink"]
-    web = Web(tracker.forward(*address)).with_token(tracker.host["bugsink_api_token"])
+    web = Web(tracker.reach("bugsink")).with_token(tracker.host["bugsink_api_token"])
     event = poll(lambda: find_event(web, tracker.host["bugsink_project_id"], failing["id"]), 20, pause=0.5)
     assert event, f"no event of task {failing['id']} in Bugsink"
     text = json.dumps(event)

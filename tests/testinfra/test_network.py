@@ -8,15 +8,10 @@ from http import HTTPStatus
 import pytest
 from verification import expected
 from verification.node import Node
-from verification.talking import Web, amqp_lets_in, redis_says
+from verification.talking import Place, Web, amqp_lets_in, redis_says
 
 REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 NOBODY = "guest"
-
-
-def where(node: Node, service: str) -> tuple[str, int]:
-    """A service of this host, reached from here."""
-    return node.forward(*expected.listening(node.host)[service])
 
 
 def test_every_service_listens_where_declared(node: Node) -> None:
@@ -49,22 +44,22 @@ def test_nothing_else_can_be_reached_from_outside(node: Node) -> None:
 @pytest.mark.rabbitmq
 class TestRabbitMQ:
     def test_amqp_knows_no_guest(self, node: Node) -> None:
-        assert not amqp_lets_in(where(node, "rabbitmq"), NOBODY, NOBODY), "guest may log in"
+        assert not amqp_lets_in(node.reach("rabbitmq"), NOBODY, NOBODY), "guest may log in"
 
     def test_amqp_lets_the_workers_in_and_no_wrong_password(self, node: Node) -> None:
         user = node.host.plan["broker"]["user"]
-        assert amqp_lets_in(where(node, "rabbitmq"), user, node.host["celery_broker_password"])
-        assert not amqp_lets_in(where(node, "rabbitmq"), user, "wrong"), f"{user} may log in with any password"
+        assert amqp_lets_in(node.reach("rabbitmq"), user, node.host["celery_broker_password"])
+        assert not amqp_lets_in(node.reach("rabbitmq"), user, "wrong"), f"{user} may log in with any password"
 
     @pytest.mark.parametrize("path", ["/api/overview", "/api/definitions", "/api/whoami"])
     def test_management_refuses_strangers(self, node: Node, path: str) -> None:
-        web = Web(where(node, "management"))
+        web = Web(node.reach("management"))
         assert web.ask(path).status in REFUSED
         assert web.as_user(NOBODY, NOBODY).ask(path).status in REFUSED
 
     def test_management_shows_the_monitor_no_passwords(self, node: Node) -> None:
         user = node.host.plan["broker"]["monitor_user"]
-        web = Web(where(node, "management")).as_user(user, node.host["celery_monitor_password"])
+        web = Web(node.reach("management")).as_user(user, node.host["celery_monitor_password"])
         assert web.ask("/api/queues").status == HTTPStatus.OK
         assert web.ask("/api/definitions").status in REFUSED
 
@@ -72,18 +67,18 @@ class TestRabbitMQ:
 @pytest.mark.redis
 class TestRedis:
     @pytest.fixture
-    def address(self, node: Node) -> tuple[str, int]:
-        return where(node, "redis")
+    def place(self, node: Node) -> Place:
+        return node.reach("redis")
 
     @pytest.mark.on("backend")
-    def test_refuses_strangers(self, address: tuple[str, int]) -> None:
-        (answer,) = redis_says(address, ["PING"])
+    def test_refuses_strangers(self, place: Place) -> None:
+        (answer,) = redis_says(place, ["PING"])
         assert answer.startswith("-NOAUTH"), f"a stranger got {answer!r}"
 
     @pytest.mark.on("backend")
-    def test_lets_celery_in_but_not_reconfigure_it(self, node: Node, address: tuple[str, int]) -> None:
+    def test_lets_celery_in_but_not_reconfigure_it(self, node: Node, place: Place) -> None:
         login = ["AUTH", node.host.plan["result_backend"]["user"], node.host["celery_result_password"]]
-        answers = redis_says(address, login, ["PING"], ["CONFIG", "GET", "maxmemory"])
+        answers = redis_says(place, login, ["PING"], ["CONFIG", "GET", "maxmemory"])
         assert answers[:2] == ["+OK", "+PONG"]
         assert answers[2].startswith("-NOPERM"), f"Celery's user may read the configuration: {answers[2]!r}"
 
@@ -93,7 +88,7 @@ class TestRedis:
 class TestFlower:
     @pytest.mark.parametrize("path", ["/", "/api/workers", "/metrics", "/healthcheck"])
     def test_refuses_strangers(self, node: Node, path: str) -> None:
-        web = Web(where(node, "flower"))
+        web = Web(node.reach("flower"))
         assert web.ask(path).status == HTTPStatus.UNAUTHORIZED
         assert web.as_user(node.host["flower_user"], "wrong").ask(path).status == HTTPStatus.UNAUTHORIZED
 
@@ -101,10 +96,10 @@ class TestFlower:
 @pytest.mark.on("tracker")
 class TestBugsink:
     def test_sends_strangers_to_its_login(self, node: Node) -> None:
-        answer = Web(where(node, "bugsink")).ask("/")
+        answer = Web(node.reach("bugsink")).ask("/")
         assert (answer.status, "login" in answer.headers.get("Location", "")) == (HTTPStatus.FOUND, True)
 
     def test_api_refuses_strangers(self, node: Node) -> None:
-        web, path = Web(where(node, "bugsink")), "/api/canonical/0/issues/?project=1"
+        web, path = Web(node.reach("bugsink")), "/api/canonical/0/issues/?project=1"
         assert web.ask(path).status in REFUSED
         assert web.with_token("0" * 40).ask(path).status in REFUSED

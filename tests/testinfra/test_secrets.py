@@ -11,8 +11,14 @@ from verification.node import Node
 LISTING = "find %s -printf '%%m %%U %%y %%p\\n'"
 #: Files of packages that hold a secret for a service user, by group: path, owner, group and mode.
 PACKAGED = {
-    "backend": [("/etc/redis/users.acl", "root", "redis", 0o640)],
-    "broker": [("/var/lib/rabbitmq/.erlang.cookie", "rabbitmq", "rabbitmq", 0o400)],
+    "backend": [
+        ("/etc/redis/users.acl", "root", "redis", 0o640),
+        ("/etc/redis/tls/key.pem", "redis", "redis", 0o400),
+    ],
+    "broker": [
+        ("/var/lib/rabbitmq/.erlang.cookie", "rabbitmq", "rabbitmq", 0o400),
+        ("/etc/rabbitmq/tls/key.pem", "rabbitmq", "rabbitmq", 0o400),
+    ],
 }
 
 

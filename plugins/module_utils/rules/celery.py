@@ -56,6 +56,12 @@ def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     for variable in ("celery_environment", "celery_secret_environment"):
         found += _environment(variable, values.get(variable))
     found += _places(values)
+    authority = str(values.get("celery_tls_ca_certificate") or "")
+    if authority and not os.path.isfile(authority):
+        found.append(
+            f"celery_tls_ca_certificate names {authority}, which is not on this machine; "
+            "write the whole path of the CA's certificate"
+        )
     try:
         return make_plan(values, str(values.get("inventory_hostname", "localhost"))), found
     except PlanError as error:

@@ -54,6 +54,13 @@ def listening(host: Host) -> dict[str, tuple[str, int]]:
     return found
 
 
+def encrypted(host: Host) -> dict[str, str]:
+    """The services of this host that speak TLS only, each with the folder of its certificate."""
+    switches = {"rabbitmq": "rabbitmq", "management": "rabbitmq", "redis": "redis"}
+    here = listening(host)
+    return {name: f"/etc/{of}/tls" for name, of in switches.items() if name in here and host[f"{of}_tls"]}
+
+
 def worker_properties(host: Host, unit: Mapping[str, Any]) -> dict[str, Any]:
     """What systemd must have made of one unit of the plan."""
     options: dict[str, Any] = {

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 #: The example application, whose tasks the tests may send.
 SHOP = "shop.celery:app"
 #: Names of variables that hold a secret, and the shortest value that can be told from ordinary text.
-SECRET_NAME = re.compile(r"(password|secret_key|project_key|api_token|cookie|dsn)$")
+SECRET_NAME = re.compile(r"(password|passphrase|secret_key|project_key|api_token|cookie|dsn)$")
 SECRET_LENGTH = 8
 
 #: What a deployment can have; a test marked with one of these runs where it is there.
@@ -27,6 +27,7 @@ FEATURES = {
     "rabbitmq": "needs a RabbitMQ that this deployment runs",
     "redis": "needs a Redis that this deployment runs",
     "flower_login": "needs Flower with a login",
+    "tls": "needs TLS",
     "tracked": "needs errors to go to the Bugsink of this deployment",
 }
 
@@ -86,6 +87,7 @@ class Deployment:
             "producers": plan["broker"]["producer_user"],
             "rabbitmq": plan["broker"]["kind"] == "rabbitmq" and self.members("broker"),
             "redis": self.members("backend") or (plan["broker"]["kind"] == "redis" and self.members("broker")),
+            "tls": self.hosts[0].variables.get("celery_tls"),
             "flower_login": monitors and monitors[0]["flower_user"],
             "tracked": tracks and urlsplit(tracks).username == trackers[0]["bugsink_project_key"],
         }

@@ -7,6 +7,7 @@ import contextlib
 import json
 import shlex
 import socket
+import ssl
 import subprocess
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ import testinfra
 
 from verification import expected, parsing
 from verification.facts import Host
+from verification.talking import Place
 from verification.waiting import poll
 
 LOCAL = ("local", "ansible.builtin.local")
@@ -103,6 +105,16 @@ class Node:
             assert poll(lambda: _accepts("127.0.0.1", here), 15), f"{self.name}: ssh could not forward port {port}"
             self._forwarded[address, port] = ("127.0.0.1", here)
         return self._forwarded[address, port]
+
+    def reach(self, service: str) -> Place:
+        """One of this host's services, reached from here, and verified as its clients do."""
+        tls = self.authority if service in expected.encrypted(self.host) else None
+        return Place(self.forward(*expected.listening(self.host)[service]), tls)
+
+    @property
+    def authority(self) -> ssl.SSLContext:
+        """Accepts only certificates of the deployment's CA."""
+        return ssl.create_default_context(cafile=self.host["celery_tls_ca_source"])
 
     def close(self) -> None:
         """End the tunnels."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP, Redis and AMQP as a stranger or a known user speaks them; nothing here ever appears in a command line."""
+"""HTTP, Redis and AMQP as a stranger or a known user speaks them, with TLS where the service has it.
+
+Nothing here ever appears in a command line.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,38 @@ import base64
 import http.client
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 TIMEOUT = 10
 #: connection.tune: what a broker says next to a client that it lets in.
 AMQP_TUNE = (10, 30)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a service is reached from here, and how it is verified; None: it speaks without TLS."""
+
+    address: tuple[str, int]
+    tls: ssl.SSLContext | None = None
+
+    def connect(self) -> socket.socket:
+        """A connection, verified where it is one with TLS."""
+        plain = socket.create_connection(self.address, timeout=TIMEOUT)
+        if self.tls is None:
+            return plain
+        try:
+            return self.tls.wrap_socket(plain, server_hostname=self.address[0])
+        except BaseException:
+            plain.close()
+            raise
+
+    def trusting(self, tls: ssl.SSLContext | None) -> Place:
+        """The same place for someone who verifies it otherwise, or not at all."""
+        return replace(self, tls=tls)
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,20 +61,25 @@ class Answer:
 class Web:
     """A web server, and who we are to it."""
 
-    address: tuple[str, int]
+    place: Place
     header: str = ""
 
     def as_user(self, name: str, password: str) -> Web:
         """The same server for someone with a login."""
-        return Web(self.address, "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode())
+        return Web(self.place, "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode())
 
     def with_token(self, token: str) -> Web:
         """The same server for a program with a token."""
-        return Web(self.address, f"Bearer {token}")
+        return Web(self.place, f"Bearer {token}")
 
     def ask(self, path: str, method: str = "GET", data: Any = None) -> Answer:
         """One request."""
-        connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
+        where, tls = self.place.address, self.place.tls
+        connection = (
+            http.client.HTTPSConnection(*where, timeout=TIMEOUT, context=tls)
+            if tls
+            else http.client.HTTPConnection(*where, timeout=TIMEOUT)
+        )
         headers = {"Authorization": self.header} if self.header else {}
         body = None if data is None else json.dumps(data)
         try:
@@ -64,9 +96,9 @@ class Web:
         return answer.json()
 
 
-def redis_says(address: tuple[str, int], *commands: list[str]) -> list[str]:
+def redis_says(place: Place, *commands: list[str]) -> list[str]:
     """The first line of Redis' answer to each command."""
-    with socket.create_connection(address, timeout=TIMEOUT) as connection, connection.makefile("rwb") as stream:
+    with place.connect() as connection, connection.makefile("rwb") as stream:
         answers = []
         for words in commands:
             stream.write(
@@ -77,14 +109,14 @@ def redis_says(address: tuple[str, int], *commands: list[str]) -> list[str]:
         return answers
 
 
-def amqp_lets_in(address: tuple[str, int], user: str, password: str) -> bool:
+def amqp_lets_in(place: Place, user: str, password: str) -> bool:
     """Whether an AMQP broker accepts this login."""
     login = f"\0{user}\0{password}".encode()
     # Who says that it understands a refusal gets it at once, not after some seconds of silence.
     understands = _table("authentication_failure_close", b"t\x01")
     properties = _table("capabilities", b"F" + understands)
     start_ok = struct.pack(">HH", 10, 11) + properties + b"\x05PLAIN" + _long(login) + b"\x05en_US"
-    with socket.create_connection(address, timeout=TIMEOUT) as connection, connection.makefile("rwb") as stream:
+    with place.connect() as connection, connection.makefile("rwb") as stream:
         stream.write(b"AMQP\0\0\x09\x01")
         stream.flush()
         _frame(stream)

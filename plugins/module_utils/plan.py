@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.celeryops.stack.plugins.module_utils import redis
+
 #: Seconds a worker may use beyond its longest hard limit before systemd kills what is left of it.
 STOP_MARGIN = 30
 #: RabbitMQ closes a channel that holds a delivery longer than this (the packages' default: 30 minutes).
@@ -115,6 +117,7 @@ RESERVED_SETTINGS: dict[str, str] = {
     "task_publish_retry": DERIVED,
     "worker_cancel_long_running_tasks_on_connection_loss": DERIVED,
     "result_backend": "write celery_result_backend",
+    "result_backend_transport_options": DERIVED,
     "task_queues": "write celery_workers",
     "task_routes": "write celery_routes",
     "task_default_queue": "write celery_default_queue",
@@ -124,6 +127,19 @@ RESERVED_SETTINGS: dict[str, str] = {
     "accept_content": "remove it: only json is accepted",
     "result_accept_content": "remove it: only json is accepted",
 }
+#: Settings that only RabbitMQ, or only Redis, knows.
+ONLY_RABBITMQ = (
+    "broker_heartbeat",
+    "broker_heartbeat_checkrate",
+    "broker_login_method",
+    "broker_native_delayed_delivery_queue_type",
+    "control_queue_exclusive",
+    "event_queue_exclusive",
+    "task_default_queue_type",
+    "task_queue_max_priority",
+    "worker_detect_quorum_queues",
+)
+ONLY_REDIS = ("visibility_timeout", "broker_visibility_timeout")
 
 
 #: Settings that the plan derives and that ``celery_settings`` may change all the same.
@@ -189,6 +205,12 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     extra = _extra_settings(values.get("celery_settings"), problems)
     broker = _broker(values, topology, host, problems)
     backend = _backend(values, topology, host, problems)
+    if broker["kind"] == "redis" and backend.get("hosts"):
+        problems += redis.overlap_problems(_names(topology["broker"]), _names(topology["backend"]))
+    longest_countdown = _value(
+        "seconds", values.get("celery_longest_countdown", 600), "celery_longest_countdown", problems
+    )
+    problems += _misfits(broker["kind"], extra)
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
     if len(set(users)) < len(users):
         problems.append(
@@ -198,10 +220,11 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     if problems:
         raise PlanError(problems)
 
-    if broker["kind"] != "redis":
-        broker["queues"] = queues
-        broker["exchange"] = EXCHANGE
-        broker["dead_letter_queue"] = DEAD_LETTER
+    broker |= {"queues": queues, "exchange": EXCHANGE, "dead_letter_queue": DEAD_LETTER}
+    if broker["kind"] == "redis":
+        # A worker holds a delayed task itself until its time has come, and it waits and runs after that.
+        broker["visibility_timeout"] = _longest_hold(workers) + longest_countdown
+    else:
         broker["consumer_timeout"] = _consumer_timeout(workers)
         broker["objects"] = _objects(queues, broker["vhost"])
         broker["permissions"] = _permissions(queues)
@@ -217,6 +240,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": [unit["node"] for name in _names(topology["worker"]) for unit in _units(workers, name)],
+        "redis": _redis(broker, topology, host),
         "redis_users": _redis_users(broker, backend, topology, host),
         "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
     }
@@ -499,6 +523,23 @@ def _extra_settings(given: Any, problems: list[str]) -> dict[str, Any]:
     return dict(given or {})
 
 
+def _misfits(broker: str, settings: Mapping[str, Any]) -> list[str]:
+    """Settings that mean nothing to this kind of broker, or are derived for it."""
+    found = []
+    for key in settings:
+        if broker == "redis" and (key in ONLY_RABBITMQ or "quorum" in key):
+            found.append(
+                f"celery_settings.{key} is about RabbitMQ, and celery_broker is redis, which knows no such thing; "
+                "remove it, or write 'celery_broker: rabbitmq'"
+            )
+        elif key in ONLY_REDIS:
+            found.append(
+                f"celery_settings.{key} may not be set here, as a time-out below the longest task runs it twice; "
+                "remove it: the plan derives it from time_limit, prefetch_multiplier and celery_longest_countdown"
+            )
+    return found
+
+
 # --- broker and result backend ----------------------------------------------------------------------------------
 
 
@@ -538,6 +579,9 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
     if kind in ("rabbitmq", "redis"):
         if not topology["broker"]:
             problems.append("the inventory group 'broker' is empty; put the host that is to run the broker into it")
+        if kind == "redis":
+            problems += redis.group_problems("broker", _names(topology["broker"]), "the broker")
+            return broker | redis.place([_address(entry, host) for entry in topology["broker"]], user, 0)
         if len(topology["broker"]) > 1:
             names = ", ".join(_names(topology["broker"]))
             problems.append(
@@ -545,12 +589,8 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
                 "there yet: they would be as many brokers that know nothing of each other's tasks; leave one host in it"
             )
         addresses = [_address(entry, host) for entry in topology["broker"]]
-        if kind == "rabbitmq":
-            port = 5672
-            urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
-        else:
-            port = 6379
-            urls = [f"redis://{user}@{a}:{port}/0" for a in addresses]
+        port = 5672
+        urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
     url = str(kind)
     problem = _url_problem("celery_broker", url, AMQP_SCHEMES + REDIS_SCHEMES, "rabbitmq, redis")
@@ -580,15 +620,9 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
                 "or write 'celery_result_backend: none'"
             )
             return {"kind": "redis", "url": "", "user": user}
-        address, port, db = _address(topology["backend"][0], host), 6379, 1
-        return {
-            "kind": "redis",
-            "host": address,
-            "port": port,
-            "db": db,
-            "user": user,
-            "url": f"redis://{user}@{address}:{port}/{db}",
-        }
+        problems += redis.group_problems("backend", _names(topology["backend"]), "the results")
+        there = redis.place([_address(entry, host) for entry in topology["backend"]], user, 1)
+        return {"kind": "redis", "user": user, **there}
     url = str(kind)
     problem = _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none")
     if problem:
@@ -603,15 +637,23 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
 
 def _redis_users(
     broker: Mapping[str, Any], backend: Mapping[str, Any], topology: Mapping[str, Any], host: str
-) -> list[dict[str, str]]:
-    """Users of the Redis on this host, and the variable that holds each one's password."""
+) -> list[dict[str, Any]]:
+    """Users of the Redis on this host, their rights, and the variable that holds each one's password."""
     users = []
-    if backend.get("host") and host in _names(topology["backend"]):
-        users.append({"name": backend["user"], "password_in": "celery_result_password"})
+    if backend.get("hosts") and host in _names(topology["backend"]):
+        users.append({"name": backend["user"], "password_in": "celery_result_password", "rules": redis.BACKEND_RULES})
     if broker["kind"] == "redis" and host in _names(topology["broker"]):
-        users.append({"name": broker["user"], "password_in": "celery_broker_password"})
-        users.append({"name": broker["monitor_user"], "password_in": "celery_monitor_password"})
-    return users
+        users.append({"name": broker["user"], "password_in": "celery_broker_password", "rules": redis.BROKER_RULES})
+        # Who watches asks the workers by messages, as the workers ask each other: it needs the same.
+        watcher = {"name": broker["monitor_user"], "password_in": "celery_monitor_password"}
+        users.append({**watcher, "rules": redis.BROKER_RULES})
+    return [{**user, "rules": list(user["rules"])} for user in users]
+
+
+def _redis(broker: Mapping[str, Any], topology: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """The replicas that the Redis on this host is one of."""
+    is_broker = broker["kind"] == "redis" and host in _names(topology["broker"])
+    return redis.replicas(topology["broker" if is_broker else "backend"], is_broker)
 
 
 def _longest_hold(workers: Mapping[str, Mapping[str, Any]]) -> int:
@@ -781,14 +823,9 @@ def _settings(
             "broker_native_delayed_delivery_queue_type": "quorum",
         }
     else:
-        settings["broker_transport_options"] = {
-            # A message that is not acknowledged within this time is handed out again.
-            "visibility_timeout": max(3600, _longest_hold(workers)),
-            "socket_timeout": 15,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "retry_on_timeout": True,
-        }
+        settings["broker_transport_options"] = redis.transport_options(
+            broker["visibility_timeout"], broker["dead_letter_queue"], broker.get("sentinel", "")
+        )
     if backend["kind"] != "none":
         settings |= {
             "result_expires": 86400,
@@ -799,6 +836,8 @@ def _settings(
             "redis_retry_on_timeout": True,
             "redis_backend_health_check_interval": 30,
         }
+    if backend.get("sentinel"):
+        settings["result_backend_transport_options"] = {"master_name": backend["sentinel"]}
     if routes:
         settings["task_routes"] = dict(routes)
     return settings
@@ -864,7 +903,10 @@ def _units(workers: Mapping[str, Mapping[str, Any]], host: str) -> list[dict[str
 
 def with_secrets(users: Iterable[Mapping[str, str]], secrets: Mapping[str, str], **more: Any) -> list[dict[str, Any]]:
     """A plan's users with their passwords, and whatever else they have in common."""
-    return [{"name": user["name"], "password": secrets[user["password_in"]], **more} for user in users]
+    return [
+        {**{key: user[key] for key in user if key != "password_in"}, "password": secrets[user["password_in"]], **more}
+        for user in users
+    ]
 
 
 def with_password(url: str, password: str, user: str | None = None) -> str:

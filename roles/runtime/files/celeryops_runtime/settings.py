@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from kombu import entity
 
@@ -21,6 +22,10 @@ _QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_argume
 #: kombu ships its types without having any here.
 _kombu: Any = entity
 _UID = "celeryops_runtime.settings"
+#: Where options name a primary that Sentinel knows, and the URL beside them.
+SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
+#: Seconds until the next Sentinel is asked: one whose host is gone must not cost more.
+SENTINEL_SECONDS = 1.0
 #: What a route says of the way to a queue, besides the queue's name.
 DELIVERY = ("exchange", "exchange_type", "routing_key")
 
@@ -61,7 +66,17 @@ def read(environ: Mapping[str, str], settings_file: str | os.PathLike[str] | Non
     for name, variable in (("broker_url", "CELERY_BROKER_URL"), ("result_backend", "CELERY_RESULT_BACKEND")):
         if value := environ.get(variable):
             shared[name] = value
+    for name, url in SENTINEL:
+        if "master_name" in (options := shared.get(name) or {}) and shared.get(url):
+            shared[name] = {**options, "sentinel_kwargs": sentinel_login(shared[url])}
     return shared
+
+
+def sentinel_login(url: str) -> dict[str, Any]:
+    """How the Sentinels are asked: they know the same users and passwords as the Redis that they watch."""
+    first = urlsplit(url.split(";")[0])
+    login = {"username": unquote(first.username or ""), "password": unquote(first.password or "")}
+    return {**login, "socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
 
 
 def _by_queue(route: Any) -> Any:

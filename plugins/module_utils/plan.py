@@ -25,6 +25,8 @@ STOP_MARGIN = 30
 #: RabbitMQ closes a channel that holds a delivery longer than this (the packages' default: 30 minutes).
 #: https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
 CONSUMER_TIMEOUT_FLOOR = 1800
+#: Seconds that a message of a worker which died waits on Redis, at least.
+VISIBILITY_FLOOR = 180
 #: kombu's native delayed delivery counts seconds in this many bits, one exchange and one queue a bit.
 DELAY_BITS = 28
 DELAY_EXCHANGE = "celery_delayed_delivery"
@@ -207,9 +209,6 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     backend = _backend(values, topology, host, problems)
     if broker["kind"] == "redis" and backend.get("hosts"):
         problems += redis.overlap_problems(_names(topology["broker"]), _names(topology["backend"]))
-    longest_countdown = _value(
-        "seconds", values.get("celery_longest_countdown", 600), "celery_longest_countdown", problems
-    )
     problems += _misfits(broker["kind"], extra)
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
     if len(set(users)) < len(users):
@@ -222,8 +221,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
 
     broker |= {"queues": queues, "exchange": EXCHANGE, "dead_letter_queue": DEAD_LETTER}
     if broker["kind"] == "redis":
-        # A worker holds a delayed task itself until its time has come, and it waits and runs after that.
-        broker["visibility_timeout"] = _longest_hold(workers) + longest_countdown
+        broker["visibility_timeout"] = _visibility_timeout(workers)
     else:
         broker["consumer_timeout"] = _consumer_timeout(workers)
         broker["objects"] = _objects(queues, broker["vhost"])
@@ -535,7 +533,7 @@ def _misfits(broker: str, settings: Mapping[str, Any]) -> list[str]:
         elif key in ONLY_REDIS:
             found.append(
                 f"celery_settings.{key} may not be set here, as a time-out below the longest task runs it twice; "
-                "remove it: the plan derives it from time_limit, prefetch_multiplier and celery_longest_countdown"
+                "remove it: the plan derives it, and workers prolong it while a task waits or runs"
             )
     return found
 
@@ -670,6 +668,16 @@ def _longest_hold(workers: Mapping[str, Mapping[str, Any]]) -> int:
 def _consumer_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
     """Milliseconds a delivery may stay unacknowledged."""
     return 1000 * max(CONSUMER_TIMEOUT_FLOOR, _longest_hold(workers))
+
+
+def _visibility_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
+    """Seconds after which Redis hands out again what nobody has acknowledged.
+
+    A worker says six times as often that it still has a message, however long that waits for its time and runs. So it
+    only has to be longer than a living worker may be silent, and longer than hosts' clocks may differ.
+    """
+    silent: int = max(spec["watchdog"] or 0 for spec in workers.values())
+    return max(VISIBILITY_FLOOR, 3 * silent)
 
 
 def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
@@ -824,7 +832,7 @@ def _settings(
         }
     else:
         settings["broker_transport_options"] = redis.transport_options(
-            broker["visibility_timeout"], broker["dead_letter_queue"], broker.get("sentinel", "")
+            broker["visibility_timeout"], broker["dead_letter_queue"], broker.get("sentinel", ""), len(broker["hosts"])
         )
     if backend["kind"] != "none":
         settings |= {

@@ -17,13 +17,13 @@ PRIORITIES = (0, 3, 6, 9)
 #: Seconds between two looks for messages that were not acknowledged in time (kombu's default comes to 100).
 RESTORE_INTERVAL = 10
 
-#: Every command that kombu gives, also from within its scripts and its lock, and nothing else.
+#: Every command that kombu and our runtime give, also from within scripts and locks, and nothing else.
 BROKER_RULES = (
     *("~*", "&*", "-@all", "+@connection", "-client", "+client|setname", "+client|setinfo", "+@transaction"),
     *("+lpush", "+rpush", "+rpop", "+brpop", "+llen", "+exists", "+del", "+get", "+set", "+pexpire", "+pttl"),
     *("+hset", "+hget", "+hdel", "+zadd", "+zrem", "+zrange", "+zrevrangebyscore", "+zrangebyscore"),
     *("+sadd", "+srem", "+smembers", "+publish", "+subscribe", "+psubscribe", "+unsubscribe", "+punsubscribe"),
-    *("+evalsha", "+script|load", "+script|exists", "+time"),
+    *("+eval", "+evalsha", "+script|load", "+script|exists", "+time", "+blmove", "+wait"),
 )
 #: What Celery's result backend needs, and nothing that reconfigures, stops or empties the server.
 BACKEND_RULES = (
@@ -86,7 +86,7 @@ def replicas(hosts: Sequence[Mapping[str, str]], broker: bool) -> dict[str, Any]
     }
 
 
-def transport_options(visibility_timeout: int, dead_letter: str, sentinel: str) -> dict[str, Any]:
+def transport_options(visibility_timeout: int, dead_letter: str, sentinel: str, hosts: int) -> dict[str, Any]:
     """kombu's options for workers and producers alike; all must have the same visibility time-out."""
     options: dict[str, Any] = {
         # What is not acknowledged within this time is handed out again, and who looks for it how often.
@@ -102,7 +102,8 @@ def transport_options(visibility_timeout: int, dead_letter: str, sentinel: str) 
         "health_check_interval": HEALTH,
         "retry_on_timeout": True,
     }
-    return options | ({"master_name": sentinel} if sentinel else {})
+    # A message is accepted when so many replicas have it, too: one of them takes over.
+    return options | ({"master_name": sentinel, "copies": majority(hosts) - 1} if sentinel else {})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trial import hosts
-from trial.hosts import BROKER, WORKERS, await_true
+from trial.hosts import BROKERS, WORKERS, await_true
 from trial.ledger import Effect, Ledger
 from trial.load import Stream
 
@@ -116,16 +116,16 @@ def hang_main(scene: Scene) -> None:
 
 
 def restart_broker(scene: Scene) -> None:
-    hosts.run(BROKER, "systemctl", "restart", "rabbitmq-server.service")
+    hosts.run(hosts.broker(), "systemctl", "restart", hosts.SERVICE)
 
 
 def kill_broker(scene: Scene) -> None:
-    hosts.run(BROKER, "pkill", "-KILL", "-x", "beam.smp")
+    hosts.run(hosts.broker(), "pkill", "-KILL", "-x", hosts.PROCESS)
 
 
 def cut_network(scene: Scene) -> None:
     host = scene.victim().host
-    hosts.cut(host, BROKER)
+    hosts.cut(host, *BROKERS)
     try:
         time.sleep(CUT_SECONDS)
     finally:
@@ -134,17 +134,39 @@ def cut_network(scene: Scene) -> None:
 
 def silence_broker(scene: Scene) -> None:
     """The kernel goes on accepting connections, and nobody answers on them."""
-    hosts.run(BROKER, "pkill", "-STOP", "-x", "beam.smp")
+    broker = hosts.broker()
+    hosts.run(broker, "pkill", "-STOP", "-x", hosts.PROCESS)
     try:
         time.sleep(SILENT_SECONDS)
     finally:
-        hosts.run(BROKER, "pkill", "-CONT", "-x", "beam.smp")
+        hosts.run(broker, "pkill", "-CONT", "-x", hosts.PROCESS)
 
 
 def cut_power(scene: Scene) -> None:
     host = scene.victim().host
     hosts.power_off(host)
     hosts.power_on(host)
+
+
+# --- one of several brokers -------------------------------------------------------------------------------------------
+
+
+def lose_primary(scene: Scene) -> None:
+    """The host of the primary loses power, and comes back when another has taken over."""
+    host = hosts.broker()
+    hosts.power_off(host)
+    await_true(f"another than {host} is the primary", lambda: hosts.broker() != host, 60)
+    hosts.power_on(host)
+
+
+def isolate_primary(scene: Scene) -> None:
+    """The primary's host reaches none of the others any more, but the producer, which is on its side."""
+    host = hosts.broker()
+    hosts.cut(host, *(other for other in (*BROKERS, *WORKERS) if other != host))
+    try:
+        time.sleep(CUT_SECONDS)
+    finally:
+        hosts.mend(host)
 
 
 # --- what an operator does --------------------------------------------------------------------------------------------
@@ -234,6 +256,7 @@ class Fault:
     capacity: bool = False  # must not drop
     gentle: bool = False  # an operator's doing: nothing runs twice
     control: bool = False  # shows something with Celery's defaults, too
+    several: bool = False  # needs more than one broker
 
 
 FAULTS = {
@@ -245,6 +268,8 @@ FAULTS = {
     "broker-kill": Fault("broker killed (kill -9)", kill_broker, control=True),
     "network": Fault(f"network cut between a worker host and the broker, {CUT_SECONDS} s", cut_network),
     "half-open": Fault(f"broker accepts and never answers, {SILENT_SECONDS} s", silence_broker),
+    "primary": Fault("the primary's host loses power; a replica takes over", lose_primary, several=True),
+    "isolated": Fault(f"the primary is cut off from all others, {CUT_SECONDS} s", isolate_primary, several=True),
     "power": Fault("worker host loses power and boots", cut_power, control=True),
     "restart": Fault("every worker unit restarted in turn", restart_units, gentle=True),
     "limit": Fault("configuration change (site.yml, a new limit)", change_limit, capacity=True, gentle=True),
@@ -257,3 +282,4 @@ FAULTS = {
         f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True, gentle=True
     ),
 }
+FAULTS = {name: fault for name, fault in FAULTS.items() if len(BROKERS) > 1 or not fault.several}

@@ -184,14 +184,15 @@ def test_every_derived_setting_is_either_reserved_or_meant_to_be_tuned(broker: s
     assert not set(planning.RESERVED_SETTINGS) & set(planning.TUNABLE)
 
 
-def test_redis_as_broker_waits_longer_than_any_task_and_knows_no_quorum() -> None:
-    plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200}}, celery_longest_countdown=90)
+def test_redis_as_broker_waits_longer_than_a_worker_may_be_silent_and_knows_no_quorum() -> None:
+    plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200, "watchdog": 100}, "fast": {}})
     options = plan["settings"]["broker_transport_options"]
-    assert options["visibility_timeout"] == plan["broker"]["visibility_timeout"] == 2 * 7200 + 60 + 90
+    assert options["visibility_timeout"] == plan["broker"]["visibility_timeout"] == 300
+    assert plan_of(celery_broker="redis")["broker"]["visibility_timeout"] == 180
     assert options["deadletter_queue"] == "celery.dead", "what no queue takes would vanish"
     assert options["socket_timeout"], "a broker that never answers would hold a worker for ever"
     assert "quorum" not in json.dumps(plan)
-    assert not {"master_name", "confirm_publish"} & set(options)
+    assert not {"master_name", "copies", "confirm_publish"} & set(options)
     assert plan["settings"]["task_retry_on_worker_lost"] is True, (
         "a task that kills its worker would come back for ever"
     )
@@ -207,7 +208,8 @@ def test_several_redis_are_reached_through_their_sentinels() -> None:
     places = ("10.0.0.1", "127.0.0.1", "10.0.0.3")
     assert plan["broker"]["url"] == ";".join(f"sentinel://celery@{place}:26379/0" for place in places)
     assert plan["result_backend"]["url"] == ";".join(f"sentinel://results@{place}:26379/1" for place in places)
-    assert plan["settings"]["broker_transport_options"]["master_name"] == "celery"
+    options = plan["settings"]["broker_transport_options"]
+    assert (options["master_name"], options["copies"]) == ("celery", 1)
     assert plan["settings"]["result_backend_transport_options"] == {"master_name": "celery"}
     assert "sentinel://celery@10.0.0.2:26379/0" in plan["producer"]["broker_url"]
     assert plan["redis"] == {"hosts": hosts("r1", "r2", "r3"), "broker": True, "majority": 2, "min_replicas": 1}
@@ -249,11 +251,6 @@ def test_sentinels_that_could_not_decide_are_refused(changes: dict[str, Any], sa
 )
 def test_settings_that_do_not_go_with_redis(settings: dict[str, Any], says: str) -> None:
     assert says in " ".join(problems_of(celery_broker="redis", celery_settings=settings))
-
-
-def test_the_longest_countdown_is_a_number_of_seconds() -> None:
-    (problem,) = problems_of(celery_longest_countdown="10 minutes")
-    assert problem.startswith("celery_longest_countdown is '10 minutes'; write a whole number of seconds")
 
 
 def test_users_of_a_redis_that_is_broker_and_backend() -> None:

@@ -268,3 +268,6 @@ def test_sentinels_are_asked_with_the_login_of_the_url(tmp_path: Path) -> None:
     assert shared["broker_transport_options"]["socket_timeout"] == 5
     assert shared["result_backend_transport_options"] == {"socket_timeout": 5}
     assert "sentinel_kwargs" not in settings.read({}, file)["broker_transport_options"]
+    app = Celery("x", broker="sentinel://me:its-own@10.0.0.1:26379/0", set_as_current=False)
+    producer.configure(app, file)
+    assert app.conf.broker_transport_options["sentinel_kwargs"]["password"] == "its-own"

@@ -11,8 +11,11 @@ from verification.node import Node
 LISTING = "find %s -printf '%%m %%U %%y %%p\\n'"
 #: Files of packages that hold a secret for a service user, by group: path, owner, group and mode.
 PACKAGED = {
-    "backend": [("/etc/redis/users.acl", "root", "redis", 0o640)],
-    "broker": [("/var/lib/rabbitmq/.erlang.cookie", "rabbitmq", "rabbitmq", 0o400)],
+    "backend": [(f"/etc/redis/{name}", "root", "redis", 0o640) for name in ("users.acl", "sentinel.acl", "redis.conf")],
+    "broker": [
+        ("/var/lib/rabbitmq/.erlang.cookie", "rabbitmq", "rabbitmq", 0o400),
+        *((f"/etc/redis/{name}", "root", "redis", 0o640) for name in ("users.acl", "sentinel.acl", "redis.conf")),
+    ],
 }
 
 

@@ -25,6 +25,8 @@ FEATURES = {
     "bulk_apart": "needs no worker to consume both of the example's queues critical and bulk",
     "rabbitmq": "needs a RabbitMQ that this deployment runs",
     "redis": "needs a Redis that this deployment runs",
+    "redis_broker": "needs a Redis as broker that this deployment runs",
+    "replicated": "needs several Redis with Sentinel as broker",
     "flower_login": "needs Flower with a login",
     "tracked": "needs errors to go to the Bugsink of this deployment",
 }
@@ -84,6 +86,8 @@ class Deployment:
             "one_store": shop and len(workers) == 1,
             "rabbitmq": plan["broker"]["kind"] == "rabbitmq" and self.members("broker"),
             "redis": self.members("backend") or (plan["broker"]["kind"] == "redis" and self.members("broker")),
+            "redis_broker": plan["broker"]["kind"] == "redis" and self.members("broker"),
+            "replicated": plan["broker"].get("sentinel") and self.members("broker"),
             "flower_login": monitors and monitors[0]["flower_user"],
             "tracked": tracks and urlsplit(tracks).username == trackers[0]["bugsink_project_key"],
         }

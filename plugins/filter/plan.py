@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.celeryops.stack.plugins.module_utils import redis
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
     PlanError,
     make_plan,
@@ -41,6 +42,16 @@ def backend_url(backend: Mapping[str, Any], password: str) -> str:
     return with_password(backend["url"], password)
 
 
+def redis_primary(hostvars: Mapping[str, Any], names: Iterable[str], replicas: list[dict[str, str]]) -> str:
+    """The address of the primary, from what the role redis saw on those of its replicas that are in the play."""
+    those = {replica["name"] for replica in replicas}.intersection(names)
+    found = {name: hostvars[name]["__redis_look"] for name in those if "__redis_look" in hostvars[name]}
+    try:
+        return redis.primary(found, replicas)
+    except redis.Undecided as problem:
+        raise AnsibleFilterError(str(problem)) from None
+
+
 class FilterModule:
     """What this file offers to Ansible."""
 
@@ -59,4 +70,5 @@ class FilterModule:
             "broker_url": broker_url,
             "with_secrets": with_secrets,
             "backend_url": backend_url,
+            "redis_primary": redis_primary,
         }

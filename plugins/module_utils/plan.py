@@ -19,11 +19,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.celeryops.stack.plugins.module_utils import redis
+
 #: Seconds a worker may use beyond its longest hard limit before systemd kills what is left of it.
 STOP_MARGIN = 30
 #: RabbitMQ closes a channel that holds a delivery longer than this (the packages' default: 30 minutes).
 #: https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
 CONSUMER_TIMEOUT_FLOOR = 1800
+#: Seconds that a message of a worker which died waits on Redis, at least.
+VISIBILITY_FLOOR = 180
 #: kombu's native delayed delivery counts seconds in this many bits, one exchange and one queue a bit.
 DELAY_BITS = 28
 DELAY_EXCHANGE = "celery_delayed_delivery"
@@ -119,6 +123,7 @@ RESERVED_SETTINGS: dict[str, str] = {
     "task_publish_retry": DERIVED,
     "worker_cancel_long_running_tasks_on_connection_loss": DERIVED,
     "result_backend": "write celery_result_backend",
+    "result_backend_transport_options": DERIVED,
     "task_queues": "write celery_workers",
     "task_routes": "write celery_routes",
     "task_default_queue": "write celery_default_queue",
@@ -128,6 +133,19 @@ RESERVED_SETTINGS: dict[str, str] = {
     "accept_content": "remove it: only json is accepted",
     "result_accept_content": "remove it: only json is accepted",
 }
+#: Settings that only RabbitMQ, or only Redis, knows.
+ONLY_RABBITMQ = (
+    "broker_heartbeat",
+    "broker_heartbeat_checkrate",
+    "broker_login_method",
+    "broker_native_delayed_delivery_queue_type",
+    "control_queue_exclusive",
+    "event_queue_exclusive",
+    "task_default_queue_type",
+    "task_queue_max_priority",
+    "worker_detect_quorum_queues",
+)
+ONLY_REDIS = ("visibility_timeout", "broker_visibility_timeout")
 
 
 #: Settings that the plan derives and that ``celery_settings`` may change all the same.
@@ -206,6 +224,9 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         for variable, place in (("celery_broker", broker), ("celery_result_backend", backend))
         if values.get("celery_tls") and "sentinel://" in place["url"]
     ]
+    if broker["kind"] == "redis" and backend.get("hosts"):
+        problems += redis.overlap_problems(_names(topology["broker"]), _names(topology["backend"]))
+    problems += _misfits(broker["kind"], extra)
     users = [user["name"] for user in _redis_users(broker, backend, topology, host)]
     if len(set(users)) < len(users):
         problems.append(
@@ -216,10 +237,10 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
     if problems:
         raise PlanError(problems)
 
-    if broker["kind"] != "redis":
-        broker["queues"] = queues
-        broker["exchange"] = EXCHANGE
-        broker["dead_letter_queue"] = DEAD_LETTER
+    broker |= {"queues": queues, "exchange": EXCHANGE, "dead_letter_queue": DEAD_LETTER}
+    if broker["kind"] == "redis":
+        broker["visibility_timeout"] = _visibility_timeout(workers)
+    else:
         broker["consumer_timeout"] = _consumer_timeout(workers)
         broker["objects"] = _objects(queues, broker["vhost"])
         broker["permissions"] = _permissions(queues)
@@ -241,6 +262,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": nodes,
+        "redis": _redis(broker, topology, host),
         "redis_users": _with_former(_redis_users(broker, backend, topology, host), values["celery_generation"]),
         "beat": {"unit": "celery-beat.service", "host": next(iter(_names(topology["beat"])), None)},
         # What the audit compares the application with: all workers, wherever they run.
@@ -530,6 +552,23 @@ def _extra_settings(given: Any, problems: list[str]) -> dict[str, Any]:
     return dict(given or {})
 
 
+def _misfits(broker: str, settings: Mapping[str, Any]) -> list[str]:
+    """Settings that mean nothing to this kind of broker, or are derived for it."""
+    found = []
+    for key in settings:
+        if broker == "redis" and (key in ONLY_RABBITMQ or "quorum" in key):
+            found.append(
+                f"celery_settings.{key} is about RabbitMQ, and celery_broker is redis, which knows no such thing; "
+                "remove it, or write 'celery_broker: rabbitmq'"
+            )
+        elif key in ONLY_REDIS:
+            found.append(
+                f"celery_settings.{key} may not be set here, as a time-out below the longest task runs it twice; "
+                "remove it: the plan derives it, and workers prolong it while a task waits or runs"
+            )
+    return found
+
+
 # --- broker and result backend ----------------------------------------------------------------------------------
 
 
@@ -595,6 +634,9 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         user = broker["user"]
         if not topology["broker"]:
             problems.append("the inventory group 'broker' is empty; put the host that is to run the broker into it")
+        if kind == "redis":
+            problems += redis.group_problems("broker", _names(topology["broker"]), "the broker")
+            return broker | redis.place([_address(entry, host) for entry in topology["broker"]], user, 0)
         if len(topology["broker"]) > 1:
             names = ", ".join(_names(topology["broker"]))
             problems.append(
@@ -602,12 +644,8 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
                 "there yet: they would be as many brokers that know nothing of each other's tasks; leave one host in it"
             )
         addresses = [_address(entry, host) for entry in topology["broker"]]
-        if kind == "rabbitmq":
-            port = 5672
-            urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
-        else:
-            port = 6379
-            urls = [f"redis://{user}@{a}:{port}/0" for a in addresses]
+        port = 5672
+        urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
     url = str(kind)
     problem = _url_problem("celery_broker", url, AMQP_SCHEMES + REDIS_SCHEMES, "rabbitmq, redis")
@@ -640,15 +678,9 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
                 "or write 'celery_result_backend: none'"
             )
             return {"kind": "redis", "url": "", "user": user}
-        address, port, db = _address(topology["backend"][0], host), 6379, 1
-        return {
-            "kind": "redis",
-            "host": address,
-            "port": port,
-            "db": db,
-            "user": user,
-            "url": f"redis://{user}@{address}:{port}/{db}",
-        }
+        problems += redis.group_problems("backend", _names(topology["backend"]), "the results")
+        there = redis.place([_address(entry, host) for entry in topology["backend"]], user, 1)
+        return {"kind": "redis", "user": user, **there}
     url = str(kind)
     problem = _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none")
     problem = problem or _plain_problem("celery_result_backend", url, values)
@@ -682,15 +714,25 @@ def _rabbitmq_users(broker: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _redis_users(
     broker: Mapping[str, Any], backend: Mapping[str, Any], topology: Mapping[str, Any], host: str
 ) -> list[dict[str, Any]]:
-    """Users of the Redis on this host, and the variable that holds each one's password."""
+    """Users of the Redis on this host, their rights, and the variable that holds each one's password."""
     users = []
-    if backend.get("host") and host in _names(topology["backend"]):
-        users.append({"name": backend["user"], "password_in": "celery_result_password"})
+    if backend.get("hosts") and host in _names(topology["backend"]):
+        users.append({"name": backend["user"], "password_in": "celery_result_password", "rules": redis.BACKEND_RULES})
     if broker["kind"] == "redis" and host in _names(topology["broker"]):
+        # Who watches asks the workers by messages, as the workers ask each other: it needs the same.
+        rules = {"worker": redis.BROKER_RULES, "monitor": redis.BROKER_RULES, "producer": redis.PRODUCER_RULES}
         users += [
-            {"name": broker[key], "password_in": secret} for key, secret, _ in BROKER_USERS.values() if broker[key]
+            {"name": broker[key], "password_in": secret, "rules": rules[role]}
+            for role, (key, secret, _) in BROKER_USERS.items()
+            if broker[key]
         ]
-    return users
+    return [{**user, "rules": list(user["rules"])} for user in users]
+
+
+def _redis(broker: Mapping[str, Any], topology: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """The replicas that the Redis on this host is one of."""
+    is_broker = broker["kind"] == "redis" and host in _names(topology["broker"])
+    return redis.replicas(topology["broker" if is_broker else "backend"], is_broker)
 
 
 def _with_former(users: Iterable[Mapping[str, Any]], generation: int) -> list[dict[str, Any]]:
@@ -713,6 +755,16 @@ def _longest_hold(workers: Mapping[str, Mapping[str, Any]]) -> int:
 def _consumer_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
     """Milliseconds a delivery may stay unacknowledged."""
     return 1000 * max(CONSUMER_TIMEOUT_FLOOR, _longest_hold(workers))
+
+
+def _visibility_timeout(workers: Mapping[str, Mapping[str, Any]]) -> int:
+    """Seconds after which Redis hands out again what nobody has acknowledged.
+
+    A worker says six times as often that it still has a message, however long that waits for its time and runs. So it
+    only has to be longer than a living worker may be silent, and longer than hosts' clocks may differ.
+    """
+    silent: int = max(spec["watchdog"] or 0 for spec in workers.values())
+    return max(VISIBILITY_FLOOR, 3 * silent)
 
 
 def _objects(queues: list[str], vhost: str) -> dict[str, list[dict[str, Any]]]:
@@ -872,14 +924,9 @@ def _settings(
             "broker_native_delayed_delivery_queue_type": "quorum",
         }
     else:
-        settings["broker_transport_options"] = {
-            # A message that is not acknowledged within this time is handed out again.
-            "visibility_timeout": max(3600, _longest_hold(workers)),
-            "socket_timeout": 15,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "retry_on_timeout": True,
-        }
+        settings["broker_transport_options"] = redis.transport_options(
+            broker["visibility_timeout"], broker["dead_letter_queue"], broker.get("sentinel", ""), len(broker["hosts"])
+        )
     if backend["kind"] != "none":
         settings |= {
             "result_expires": 86400,
@@ -890,6 +937,8 @@ def _settings(
             "redis_retry_on_timeout": True,
             "redis_backend_health_check_interval": 30,
         }
+    if backend.get("sentinel"):
+        settings["result_backend_transport_options"] = {"master_name": backend["sentinel"]}
     if routes:
         settings["task_routes"] = dict(routes)
     return settings
@@ -939,6 +988,7 @@ PRODUCER_SETTINGS = (
     "broker_use_ssl",
     "redis_backend_use_ssl",
     "broker_transport_options",
+    "result_backend_transport_options",
     "broker_native_delayed_delivery_queue_type",
     "task_queues",
     "task_routes",

@@ -45,7 +45,14 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     broker = plan["broker"]
     lines = table(list(UNIT_COLUMNS), rows) if rows else ["no worker runs on this host"]
     lines += ["", f"broker            {broker['url']}", f"result backend    {plan['result_backend']['url'] or '-'}"]
-    if broker["kind"] != "redis":
+    if broker["kind"] == "redis":
+        lines += [
+            f"queues            {', '.join(broker['queues'])} (lists, exchange '{broker['exchange']}', direct)",
+            "priorities        0, 3, 6, 9; 0 comes first",
+            f"dead letters      {broker['dead_letter_queue']}, for what no queue takes",
+            f"redelivery after  {broker['visibility_timeout']} s without an acknowledgement",
+        ]
+    else:
         lines += [
             f"queues            {', '.join(broker['queues'])} (quorum, exchange '{broker['exchange']}', topic)",
             f"dead letters      {broker['dead_letter_queue']}",

@@ -72,6 +72,10 @@ options:
         description: Whether to keep the content out of the diff.
         type: bool
         default: false
+      once:
+        description: Whether to leave a file that is there as it is, because a service keeps its own state in it.
+        type: bool
+        default: false
 attributes:
   check_mode:
     description: Says what it would change, also where owners and parent folders do not exist yet.
@@ -173,6 +177,8 @@ class Converger:
             raise Impossible(f"{entry['path']} is not an absolute path below /")
         if entry["state"] == "absent":
             self.remove(path)
+            return
+        if entry["once"] and os.path.isfile(path):
             return
         plain = "0755" if entry["state"] == "directory" else "0600" if entry["secret"] else "0644"
         wanted = self._attributes(entry, plain if entry["mode"] is None else entry["mode"])
@@ -326,6 +332,7 @@ ENTRY: dict[str, dict[str, Any]] = {
     "directory_mode": {"type": "raw", "default": "0755"},
     "keep": {"type": "str"},
     "secret": {"type": "bool", "default": False, "no_log": False},
+    "once": {"type": "bool", "default": False},
     "_members": {"type": "list", "elements": "str"},
 }
 

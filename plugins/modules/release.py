@@ -204,6 +204,7 @@ app = find_app(sys.argv[1])
 if not isinstance(app, Celery):
     sys.exit(f"it is a {type(app).__name__}, not a Celery application")
 app.loader.import_default_modules()
+app.connection_for_write().get_transport_cls()  # what this kind of broker needs is there, too
 """
 """What a worker does first: load the application, and the modules with its tasks."""
 

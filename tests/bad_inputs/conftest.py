@@ -83,6 +83,9 @@ GROUPS: dict[str, dict[str, list[str]]] = {
         "monitor": ["monitor1"],
         "tracker": ["monitor1"],
     },
+    "replicas": {
+        kind: ["redis1", "redis2", "redis3"] if kind in ("broker", "backend") else ["redis1"] for kind in KINDS
+    },
 }
 #: What the module host_facts says of a good host.
 FACTS = {

@@ -237,6 +237,56 @@ BROKERS = {
     ),
 }
 
+REPLICATED = {"celery_broker": "redis", "redis_sentinel_password": "kept-quiet-sentinel-44"}
+
+
+def both(count: int) -> dict[str, list[str]]:
+    """So many hosts of Redis."""
+    return {group: [f"redis{number}" for number in range(1, count + 1)] for group in ("broker", "backend")}
+
+
+def replicas(*said: str, groups: dict[str, list[str]] | None = None, **values: Any) -> Case:
+    """Redis as broker and for results, on three hosts."""
+    hidden = (str(REPLICATED["redis_sentinel_password"]),)
+    return Case(said, {**REPLICATED, **values}, base="replicas", groups=groups or {}, hidden=hidden)
+
+
+REDIS = {
+    "no majority of the Sentinels": replicas(
+        "redis_sentinel_quorum is 1, no majority of 3 Sentinels: write 2", redis_sentinel_quorum=1
+    ),
+    "more votes than there are Sentinels": replicas(
+        "redis_sentinel_quorum is 4, but there are 3 Sentinels, so no replica could ever take over: write 2",
+        redis_sentinel_quorum=4,
+    ),
+    "two hosts of Redis": replicas(
+        "the inventory group 'broker' holds 2 hosts of Redis (redis1, redis2)",
+        "put 3 hosts into it, or 1",
+        groups=both(2),
+    ),
+    "four hosts of Redis": replicas(
+        "neither half is a majority and no replica takes over; put 5 hosts into it, or 3", groups=both(4)
+    ),
+    "results on some of the brokers": replicas(
+        "have only some hosts in common", "put the same hosts into both", groups={"backend": ["redis1"]}
+    ),
+    "no password for Sentinel": replicas(
+        "redis_sentinel_password is empty: set it, from a vault, to 12 characters or more", redis_sentinel_password=""
+    ),
+    "TLS with Sentinel": replicas(
+        "celery_tls is true, but celery_broker is reached through Sentinel", "or celery_tls: false", celery_tls=True
+    ),
+    "a setting of RabbitMQ": replicas(
+        "celery_settings.worker_detect_quorum_queues is about RabbitMQ",
+        "write 'celery_broker: rabbitmq'",
+        celery_settings={"worker_detect_quorum_queues": True},
+    ),
+    "a visibility time-out of one's own": replicas(
+        "celery_settings.broker_transport_options may not be set here; remove it",
+        celery_settings={"broker_transport_options": {"visibility_timeout": 10}},
+    ),
+}
+
 # --- secrets ----------------------------------------------------------------------------------------------------
 
 MISSING = {
@@ -569,6 +619,7 @@ SAID_BY_HAND = (
     WORKERS,
     SETTINGS,
     BROKERS,
+    REDIS,
     MISSING,
     PLACEHOLDERS,
     WRONG_SECRETS,
@@ -585,6 +636,7 @@ for table in (*SAID_BY_HAND, TYPES, NAMES):
 ACCEPTED = {
     "one host": Case(()),
     "several hosts": Case((), base="several"),
+    "Redis with replicas": replicas(),
     "own names": Case(
         (), {"celery_own_variables": ["app_color", "worker_shift_*"], "app_color": 1, "worker_shift_a": 2}
     ),
@@ -629,8 +681,13 @@ def test_accepted(name: str, run: Callable[[Case], Outcome]) -> None:
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_the_inventories_of_this_repository_are_accepted(inventory: Path, trials: Trials, tmp_path: Path) -> None:
-    if "worker" in (inventory / "hosts.yml").read_text():
-        outcome = trials.play("plan", inventory, tmp_path)
+    groups = yaml.safe_load((inventory / "hosts.yml").read_text())["all"].get("children", {})
+    if "worker" in groups:
+        names = sorted({name for group in groups.values() for name in group["hosts"]})
+        # What their facts would tell.
+        addresses = {name: {"celery_address": f"10.0.0.{number}"} for number, name in enumerate(names, 1)}
+        (tmp_path / "addresses.yml").write_text(yaml.safe_dump({"all": {"hosts": addresses}}))
+        outcome = trials.play("plan", inventory, tmp_path, f"--inventory={tmp_path}/addresses.yml")
         assert outcome.code == 0, outcome.output
 
 

@@ -9,15 +9,18 @@ from verification.background import Background
 from verification.node import Node
 
 LISTING = "find %s -printf '%%m %%U %%y %%p\\n'"
+#: Redis is the result backend, the broker, or both.
+REDIS = [
+    *((f"/etc/redis/{name}", "root", "redis", 0o640) for name in ("users.acl", "sentinel.acl", "redis.conf")),
+    ("/etc/redis/tls/key.pem", "redis", "redis", 0o400),
+]
 #: Files of packages that hold a secret for a service user, by group: path, owner, group and mode.
 PACKAGED = {
-    "backend": [
-        ("/etc/redis/users.acl", "root", "redis", 0o640),
-        ("/etc/redis/tls/key.pem", "redis", "redis", 0o400),
-    ],
+    "backend": REDIS,
     "broker": [
         ("/var/lib/rabbitmq/.erlang.cookie", "rabbitmq", "rabbitmq", 0o400),
         ("/etc/rabbitmq/tls/key.pem", "rabbitmq", "rabbitmq", 0o400),
+        *REDIS,
     ],
 }
 

@@ -50,6 +50,18 @@ REDIS: dict[str, Any] = {
     "redis_databases": 16,
     "redis_settings": {},
 }
+THREE: dict[str, Any] = {
+    "redis_replicas": [{"name": f"r{number}", "address": f"10.0.0.{number}"} for number in (1, 2, 3)],
+    "redis_min_replicas": 1,
+    "redis_sentinel_quorum": 2,
+    "redis_sentinel_down_after": 5,
+    "redis_sentinel_port": 26379,
+    "redis_sentinel_user": "sentinel",
+    "redis_sentinel_password": SECRET,
+}
+
+
+NOTHING = dict.fromkeys(("redis_sentinel_quorum", "redis_sentinel_password", "redis_sentinel_user"))
 
 
 def user(**changed: Any) -> list[dict[str, Any]]:
@@ -59,6 +71,8 @@ def user(**changed: Any) -> list[dict[str, Any]]:
 def test_good_values_pass() -> None:
     assert rabbitmq.problems(RABBITMQ) == []
     assert redis.problems(REDIS) == []
+    assert redis.problems(REDIS | THREE) == []
+    assert redis.problems(REDIS | THREE | {"redis_replicas": THREE["redis_replicas"][:1], **NOTHING}) == []
 
 
 @pytest.mark.parametrize(
@@ -142,7 +156,7 @@ def test_rabbitmq_refuses(changed: dict[str, Any], says: str) -> None:
         ({"redis_users": user(name="default")}, "switched off"),
         ({"redis_users": user(name="two words")}, "use letters"),
         ({"redis_users": user() * 2}, "celery is there twice"),
-        ({"redis_users": user(password="short")}, "(by default celery_result_password) has only 5"),
+        ({"redis_users": user(password="short")}, "celery_producer_password or celery_result_password) has only 5"),
         ({"redis_users": user(rules=[])}, "the rules of celery must be a list"),
         ({"redis_users": user(rules=["nopass"])}, "has the rule 'nopass'"),
         ({"redis_users": user(rules=["+@read on"])}, "has the rule '+@read on'"),
@@ -156,6 +170,27 @@ def test_redis_refuses(changed: dict[str, Any], says: str) -> None:
     problems = redis.problems(REDIS | changed)
     assert len(problems) == 1, problems
     assert says in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"redis_sentinel_password": ""}, "redis_sentinel_password is empty: set it, from a vault"),
+        ({"redis_sentinel_quorum": 4}, "redis_sentinel_quorum is 4, but there are 3 Sentinels"),
+        ({"redis_sentinel_quorum": 1}, "redis_sentinel_quorum is 1, no majority of 3 Sentinels: write 2"),
+        ({"redis_sentinel_quorum": "all"}, "redis_sentinel_quorum is 'all'"),
+        ({"redis_sentinel_user": "celery"}, "which redis_users names, too"),
+        ({"redis_sentinel_user": "default"}, "and another than default"),
+        ({"redis_min_replicas": 3}, "redis_min_replicas is 3: write a whole number from 0 to 2"),
+        ({"redis_sentinel_down_after": 0}, "redis_sentinel_down_after is 0"),
+        ({"redis_replicas": [*THREE["redis_replicas"][:2], {"name": "r3", "address": "127.0.0.1"}]}, "loopback"),
+        ({"redis_replicas": THREE["redis_replicas"][:2]}, "where one is gone the other is no majority"),
+    ],
+)
+def test_sentinel_refuses(changed: dict[str, Any], says: str) -> None:
+    problems = redis.problems(REDIS | THREE | changed)
+    assert any(says in problem for problem in problems), problems
+    assert SECRET not in " ".join(problems)
 
 
 def test_nothing_at_all_gives_sentences() -> None:

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.redis import group_problems, majority
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import values as check
 
-#: Where the password of the default user comes from.
-ORIGIN = "by default celery_result_password"
+#: Where the passwords of the default users come from.
+ORIGIN = (
+    "by default celery_broker_password, celery_monitor_password, celery_producer_password or celery_result_password"
+)
 ALLOW = "redis_allow_public"
 FSYNC = ("always", "everysec", "no")
 _RULE = re.compile(r"[+\-~&%][^\s]*|[a-z]+")
@@ -33,6 +36,44 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found += _users(values.get("redis_users"))
     found += _former(values.get("redis_former_users"))
     found += _settings(values.get("redis_settings"))
+    found += _replicas(values)
+    return found
+
+
+def _replicas(values: Mapping[str, Any]) -> list[str]:
+    """Only where there are several: whether a replica can take over, and nobody else can."""
+    replicas = values.get("redis_replicas") or []
+    names = [str(replica["name"]) for replica in replicas]
+    if len(names) < 2:
+        return []
+    found = group_problems("broker or backend", names, "the role redis")
+    found += check.secret("redis_sentinel_password", values.get("redis_sentinel_password"))
+    user = values.get("redis_sentinel_user")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", str(user or "")) or user == "default":
+        found.append(
+            f"redis_sentinel_user is {user!r}: use letters, digits, '_', '.' and '-', and another than default."
+        )
+    if user in [other.get("name") for other in values.get("redis_users") or [] if isinstance(other, Mapping)]:
+        found.append(f"redis_sentinel_user is {user!r}, which redis_users names, too: give Sentinel a user of its own.")
+    found += check.count("redis_sentinel_port", values.get("redis_sentinel_port"), 1, 65535)
+    found += check.count("redis_sentinel_down_after", values.get("redis_sentinel_down_after"), 1, 300)
+    found += check.count("redis_min_replicas", values.get("redis_min_replicas"), 0, len(names) - 1)
+    if not (wrong := check.count("redis_sentinel_quorum", values.get("redis_sentinel_quorum"), 1)):
+        quorum, needed = int(values["redis_sentinel_quorum"]), majority(len(names))
+        if quorum > len(names):
+            found.append(
+                f"redis_sentinel_quorum is {quorum}, but there are {len(names)} Sentinels, so no replica could ever "
+                f"take over: write {needed}."
+            )
+        elif quorum < needed:
+            found.append(f"redis_sentinel_quorum is {quorum}, no majority of {len(names)} Sentinels: write {needed}.")
+    found += wrong
+    loopback = [str(replica["name"]) for replica in replicas if str(replica["address"]).startswith("127.")]
+    if loopback:
+        found.append(
+            f"redis_replicas has a loopback address for {', '.join(loopback)}, where the others cannot reach it: set "
+            "celery_address to its private one."
+        )
     return found
 
 

@@ -25,6 +25,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 # The settings of the workers that matter to someone who only watches them.
 SHARED_SETTINGS = ("accept_content", "broker_", "control_", "event_", "task_default_queue", "timezone")
@@ -42,6 +43,14 @@ def celery_settings(settings: Mapping[str, Any], broker_url: str) -> dict[str, A
     chosen = {name: value for name, value in settings.items() if name.startswith(SHARED_SETTINGS)}
     # Waiting for confirmations would block the page while a broker hangs, and a lost inspect is only asked again.
     transport = {k: v for k, v in (chosen.get("broker_transport_options") or {}).items() if k != "confirm_publish"}
+    if "master_name" in transport:  # the Sentinels know the same users as the Redis that they watch
+        login = urlsplit(broker_url.split(";")[0])
+        transport["sentinel_kwargs"] = {
+            "username": unquote(login.username or ""),
+            "password": unquote(login.password or ""),
+            "socket_timeout": 1.0,
+            "socket_connect_timeout": 1.0,
+        }
     return {**chosen, "broker_url": broker_url, "broker_transport_options": transport}
 
 

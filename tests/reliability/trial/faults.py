@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trial import hosts
-from trial.hosts import BROKER, WORKERS, await_true
+from trial.hosts import BROKERS, WORKERS, await_true
 from trial.ledger import Effect, Ledger
 from trial.load import Stream
 from trial.sides import sender
@@ -117,16 +117,16 @@ def hang_main(scene: Scene) -> None:
 
 
 def restart_broker(scene: Scene) -> None:
-    hosts.run(BROKER, "systemctl", "restart", "rabbitmq-server.service")
+    hosts.run(hosts.broker(), "systemctl", "restart", hosts.SERVICE)
 
 
 def kill_broker(scene: Scene) -> None:
-    hosts.run(BROKER, "pkill", "-KILL", "-x", "beam.smp")
+    hosts.run(hosts.broker(), "pkill", "-KILL", "-x", hosts.PROCESS)
 
 
 def cut_network(scene: Scene) -> None:
     host = scene.victim().host
-    hosts.cut(host, BROKER)
+    hosts.cut(host, *BROKERS)
     try:
         time.sleep(CUT_SECONDS)
     finally:
@@ -135,17 +135,39 @@ def cut_network(scene: Scene) -> None:
 
 def silence_broker(scene: Scene) -> None:
     """The kernel goes on accepting connections, and nobody answers on them."""
-    hosts.run(BROKER, "pkill", "-STOP", "-x", "beam.smp")
+    broker = hosts.broker()
+    hosts.run(broker, "pkill", "-STOP", "-x", hosts.PROCESS)
     try:
         time.sleep(SILENT_SECONDS)
     finally:
-        hosts.run(BROKER, "pkill", "-CONT", "-x", "beam.smp")
+        hosts.run(broker, "pkill", "-CONT", "-x", hosts.PROCESS)
 
 
 def cut_power(scene: Scene) -> None:
     host = scene.victim().host
     hosts.power_off(host)
     hosts.power_on(host)
+
+
+# --- one of several brokers -------------------------------------------------------------------------------------------
+
+
+def lose_primary(scene: Scene) -> None:
+    """The host of the primary loses power, and comes back when another has taken over."""
+    host = hosts.broker()
+    hosts.power_off(host)
+    await_true(f"another than {host} is the primary", lambda: hosts.broker() != host, 60)
+    hosts.power_on(host)
+
+
+def isolate_primary(scene: Scene) -> None:
+    """The primary's host reaches none of the others any more, but the producer, which is on its side."""
+    host = hosts.broker()
+    hosts.cut(host, *(other for other in (*BROKERS, *WORKERS) if other != host))
+    try:
+        time.sleep(CUT_SECONDS)
+    finally:
+        hosts.mend(host)
 
 
 # --- what an operator does --------------------------------------------------------------------------------------------
@@ -238,7 +260,7 @@ def rotate(scene: Scene) -> None:
     old, scene.stream.app = scene.stream.app, sender(f"producer-{generation}", secrets["celery_producer_password"])
     old.close()
     hosts.playbook("playbooks/rotate_secrets.yml", "-e", "producers_moved=true")
-    users = {line.split()[0] for line in hosts.run(BROKER, "rabbitmqctl", "--quiet", "list_users").splitlines()}
+    users = {line.split()[0] for line in hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", "list_users").splitlines()}
     faults = {
         "users": users - {"user", "admin", *(f"{user}-{generation}" for user in ("celery", "producer", "monitor"))},
         "refused tasks": scene.stream.refused[refused:],
@@ -250,7 +272,7 @@ def rotate(scene: Scene) -> None:
 
 def refused_logins() -> int:
     """How often somebody came to the broker with a password that was not good."""
-    return int(hosts.shell(BROKER, "cat /var/log/rabbitmq/*.log | grep -c 'login refused' || true"))
+    return int(hosts.shell(BROKERS[0], "cat /var/log/rabbitmq/*.log | grep -c 'login refused' || true"))
 
 
 @dataclass(frozen=True)
@@ -265,7 +287,7 @@ class Fault:
     control: bool = False  # shows something with Celery's defaults, too
 
 
-FAULTS = {
+ONE_BROKER = {
     "kill-main": Fault("kill -9 of a worker's main process", kill_main, control=True),
     "kill-child": Fault("kill -9 of a pool process", kill_child, control=True),
     "memory": Fault("a task outgrows MemoryMax", out_of_memory, control=True),
@@ -282,8 +304,19 @@ FAULTS = {
     "release-among-long": Fault(
         f"rolling release among tasks of {LONG} s", release_among_long, capacity=True, gentle=True
     ),
-    "rotation": Fault("every password replaced (rotate_secrets.yml)", rotate, capacity=True, gentle=True),
     "release-long": Fault(
         f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True, gentle=True
     ),
 }
+ROTATION = {
+    "rotation": Fault("every password replaced (rotate_secrets.yml)", rotate, capacity=True, gentle=True),
+}
+REPLICAS = {
+    "primary": Fault("the primary's host loses power; a replica takes over", lose_primary),
+    "isolated": Fault(f"the primary is cut off from all others, {CUT_SECONDS} s", isolate_primary),
+}
+FAULTS = {
+    ("rabbitmq", False): ONE_BROKER | ROTATION,
+    ("redis", False): ONE_BROKER,
+    ("redis", True): ONE_BROKER | REPLICAS,
+}[hosts.KIND, len(BROKERS) > 1]

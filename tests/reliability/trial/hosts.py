@@ -16,17 +16,30 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-SCENARIO = "reliability"
+SCENARIO = os.environ.get("TRIAL_SCENARIO", "reliability")
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
 CACHE = ROOT / ".cache" / SCENARIO
 SECRETS = CACHE / "secrets.json"  # what a rotation put in the place of the inventory's
 LONGEST = 900  # seconds that a command may take
-BROKER, WORKERS = "broker1", ("worker1", "worker2")
 CUT = """table inet cut {{
-  chain in {{ type filter hook input priority 0; ip saddr {address} drop; }}
-  chain out {{ type filter hook output priority 0; ip daddr {address} drop; }}
+  chain in {{ type filter hook input priority 0; ip saddr {{ {addresses} }} drop; }}
+  chain out {{ type filter hook output priority 0; ip daddr {{ {addresses} }} drop; }}
 }}
 """
+SILENCE = """table inet cut {
+  chain in { type filter hook input priority 0; policy drop; }
+  chain out { type filter hook output priority 0; policy drop; }
+}
+"""
+_DECLARED: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]
+BROKERS: tuple[str, ...] = tuple(_DECLARED["children"]["broker"]["hosts"])
+WORKERS: tuple[str, ...] = tuple(_DECLARED["children"]["worker"]["hosts"])
+#: The kind of broker, its unit and the name of its process.
+KIND: str = _DECLARED["vars"].get("celery_broker", "rabbitmq")
+SERVICE, PROCESS = {
+    "rabbitmq": ("rabbitmq-server.service", "beam.smp"),
+    "redis": ("redis-server.service", "redis-server"),
+}[KIND]
 
 
 class HostError(Exception):
@@ -96,7 +109,23 @@ def playbook(name: str, *arguments: str) -> None:
 def variables() -> Mapping[str, Any]:
     """What the inventory declares for all hosts."""
     declared: Mapping[str, Any] = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
-    return declared
+    return {**_DECLARED["vars"], **declared}
+
+
+def broker() -> str:
+    """The host whose broker takes the tasks now."""
+    if len(BROKERS) == 1:
+        return BROKERS[0]
+    password, by_address = variables()["redis_sentinel_password"], {address(host): host for host in BROKERS}
+    ask = f"REDISCLI_AUTH={password} redis-cli -p 26379 --user sentinel --no-auth-warning "
+    for host in BROKERS:
+        try:
+            said = shell(host, f"{ask} sentinel get-master-addr-by-name celery").split()
+        except HostError:  # it is switched off, or starts
+            continue
+        if said and said[0] in by_address:
+            return by_address[said[0]]
+    raise HostError("no Sentinel knows the primary")
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -121,9 +150,9 @@ def signal(host: str, name: str, pid: int) -> None:
 # --- network and power ------------------------------------------------------------------------------------------------
 
 
-def cut(host: str, other: str) -> None:
+def cut(host: str, *others: str) -> None:
     """From now on every packet between the two is lost without a word."""
-    run(host, "nft", "-f", "-", stdin=CUT.format(address=address(other)))
+    run(host, "nft", "-f", "-", stdin=CUT.format(addresses=", ".join(map(address, others))))
 
 
 def mend(host: str) -> None:
@@ -133,11 +162,11 @@ def mend(host: str) -> None:
 
 def power_off(host: str) -> None:
     """Pull the plug: nobody hears that the machine goes."""
-    cut(host, BROKER)
+    run(host, "nft", "-f", "-", stdin=SILENCE)
     docker("kill", f"{SCENARIO}-{host}")
 
 
 def power_on(host: str) -> None:
     """Start the machine again, and wait until it has booted."""
     image = docker("inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{host}").strip()
-    local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, BROKER, *WORKERS)
+    local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, *BROKERS, *WORKERS)

@@ -159,9 +159,9 @@ class Watch:
             thread.join()
 
 
-def held_in(url: str, queue: str) -> list[str]:
+def held_in(connection: Connection, queue: str) -> list[str]:
     """The ids of the tasks in a queue, which stay there."""
-    with Connection(url, connect_timeout=5) as connection, connection.channel() as channel:
+    with connection, connection.channel() as channel:
         found = []
         while (message := channel.basic_get(queue)) is not None:
             found.append(str(message.headers.get("id")))

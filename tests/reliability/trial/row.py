@@ -13,7 +13,7 @@ from trial import hosts
 from trial.faults import Fault, Scene
 from trial.hosts import WORKERS, HostError, await_true
 from trial.ledger import Account, Ledger, settle
-from trial.load import Stream, Watch, held_in
+from trial.load import Stream, held_in
 from trial.sides import Side
 
 #: How long may it take until all is well again, until everything is done (what is late is not lost), and until a quiet
@@ -60,7 +60,7 @@ class Trial:
         self.side = side
         self.stream = Stream(side.producer, rate)
         queues = [*side.queues, *([side.dead_letter] if side.dead_letter else [])]
-        self.watch = Watch(side.url, queues)
+        self.watch = side.watch(queues)
         self.ledger = Ledger(WORKERS, self.read)
         self.scene = Scene(self.stream, self.ledger)
 
@@ -141,7 +141,7 @@ class Trial:
         """Everything that helps to find what is missing."""
         parts = [f"queues: {self.watch.messages}, consumers: {self.watch.consumers}"]
         if self.side.dead_letter and self.watch.messages.get(self.side.dead_letter):
-            parts.append(f"dead-lettered: {held_in(self.side.url, self.side.dead_letter)}")
+            parts.append(f"dead-lettered: {held_in(self.side.connection(), self.side.dead_letter)}")
         parts += [f"missing {task_id}: {self.story(task_id)}" for task_id in account.missing[:20]]
         for host, units in self._units():
             pattern = "celery-worker*.service" if self.side.dead_letter else units[0]
@@ -209,7 +209,7 @@ def _strike(trial: Trial, fault: Fault, row: Row) -> None:
 
 
 def _fill(row: Row, trial: Trial, account: Account, fault: Fault) -> None:
-    dead = set(held_in(trial.side.url, trial.side.dead_letter)) if trial.side.dead_letter else set()
+    dead = set(held_in(trial.side.connection(), trial.side.dead_letter)) if trial.side.dead_letter else set()
     dead &= trial.stream.accepted
     lost = set(account.missing) | dead
     row.accepted, row.refused, row.done, row.lost = account.accepted, len(trial.stream.refused), account.done, len(lost)

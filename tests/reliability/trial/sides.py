@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from celery import Celery
 from celeryops_runtime import producer
+from kombu import Connection
 
 from trial import hosts
-from trial.hosts import BROKER, WORKERS
-from trial.load import DEAD_LETTER
+from trial.hosts import BROKERS, KIND, WORKERS
+from trial.load import DEAD_LETTER, Watch
+from trial.redis import RedisWatch
 
+SETTINGS = hosts.CACHE / "settings.json"
 CONTROL, CONTROL_PASSWORD = "control", "control-password-of-a-test"
 CONTROL_UNIT = f"""[Unit]
 Description=Celery at its defaults
@@ -44,28 +47,59 @@ class Side:
     effects: str
     dead_letter: str | None = None
 
+    def connection(self) -> Connection:
+        """A connection to its broker."""
+        return Connection(self.url, connect_timeout=5)
+
+    def watch(self, queues: Collection[str]) -> Watch:
+        """A watch on these queues."""
+        return Watch(self.url, queues)
+
+
+class RedisSide(Side):
+    """The same with Redis, whose primary is found as a producer finds it."""
+
+    def connection(self) -> Connection:
+        """A connection to its broker."""
+        return client(self.url).connection_for_read()
+
+    def watch(self, queues: Collection[str]) -> Watch:
+        """A watch on these queues."""
+        return RedisWatch(self.connection, queues)
+
 
 def broker_url(user: str, password: str, vhost: str) -> str:
     """The broker as a producer outside the machines reaches it."""
-    return f"amqp://{user}:{password}@{hosts.address(BROKER)}:5672/{vhost}"
+    if KIND == "redis":
+        scheme, port = ("sentinel", 26379) if len(BROKERS) > 1 else ("redis", 6379)
+        return ";".join(f"{scheme}://{user}:{password}@{hosts.address(host)}:{port}/0" for host in BROKERS)
+    return f"amqp://{user}:{password}@{hosts.address(BROKERS[0])}:5672/{vhost}"
 
 
 def sender(user: str, password: str) -> Celery:
     """A producer that is configured as the documentation says."""
-    settings = hosts.CACHE / "settings.json"
-    settings.write_text(hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json"), encoding="utf-8")
-    app = Celery("producer", broker=broker_url(user, password, "celery"))
-    producer.configure(app, settings)
+    SETTINGS.write_text(hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json"), encoding="utf-8")
+    return client(broker_url(user, password, "celery"))
+
+
+def client(url: str) -> Celery:
+    """What speaks to the broker at that URL by the plan's settings."""
+    app = Celery("producer", broker=url)
+    producer.configure(app, SETTINGS)
     return app
 
 
 def deployed() -> Side:
-    """The workers that site.yml deployed, and who sends to them; what is counted is counted as the administrator."""
+    """The workers that site.yml deployed, and who sends to them; who counts may do more."""
     variables = hosts.variables()
     workers = variables["celery_workers"]
-    return Side(
+    kind, user, secret = {
+        "rabbitmq": (Side, "admin", "rabbitmq_admin_password"),
+        "redis": (RedisSide, "celery", "celery_broker_password"),
+    }[KIND]
+    return kind(
         name="deployed",
-        url=broker_url("admin", variables["rabbitmq_admin_password"], "celery"),
+        url=broker_url(user, variables[secret], "celery"),
         producer=sender("producer", variables["celery_producer_password"]),
         queues={name: entry.get("instances", 1) * len(entry.get("hosts", WORKERS)) for name, entry in workers.items()},
         units={
@@ -90,9 +124,9 @@ def control() -> Iterator[Side]:
     url = broker_url(CONTROL, CONTROL_PASSWORD, CONTROL)
     unit = CONTROL_UNIT.format(effects=effects, url=url)
     _forget_control()
-    hosts.run(BROKER, "rabbitmqctl", "--quiet", "add_vhost", CONTROL)
-    hosts.run(BROKER, "rabbitmqctl", "--quiet", "add_user", CONTROL, CONTROL_PASSWORD)  # it protects nothing
-    hosts.run(BROKER, "rabbitmqctl", "--quiet", "set_permissions", "--vhost", CONTROL, CONTROL, ".*", ".*", ".*")
+    hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", "add_vhost", CONTROL)
+    hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", "add_user", CONTROL, CONTROL_PASSWORD)  # it protects nothing
+    hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", "set_permissions", "--vhost", CONTROL, CONTROL, ".*", ".*", ".*")
     try:
         for host in WORKERS:
             hosts.shell(host, "systemctl disable --quiet celery-workers.target && systemctl stop celery-workers.target")
@@ -118,6 +152,6 @@ def _forget_control() -> None:
     for host in WORKERS:
         hosts.shell(host, f"[ ! -e {unit} ] || {{ systemctl disable --quiet --now {CONTROL} && rm {unit}; }}")
     for kind in ("vhost", "user"):
-        names = hosts.run(BROKER, "rabbitmqctl", "--quiet", f"list_{kind}s").split()
+        names = hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", f"list_{kind}s").split()
         if CONTROL in names:
-            hosts.run(BROKER, "rabbitmqctl", "--quiet", f"delete_{kind}", CONTROL)
+            hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", f"delete_{kind}", CONTROL)

@@ -65,15 +65,17 @@ def circumstances(commit: str) -> str:
     """When, where and with what this was measured."""
     models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     memory = re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
-    broker = hosts.run(hosts.BROKER, "rabbitmqctl", "--quiet", "version").strip()
+    versions = {"rabbitmq": "echo RabbitMQ $(rabbitmqctl --quiet version)", "redis": "redis-server --version"}
+    broker = hosts.shell(hosts.BROKERS[0], versions[hosts.KIND]).strip().split(" sha=")[0]
     python = "/opt/celery/app/current/venv/bin/python"
     celery = hosts.run(hosts.WORKERS[0], python, "-c", "import celery; print(celery.__version__)").strip()
-    system = hosts.shell(hosts.BROKER, '. /etc/os-release && echo "$PRETTY_NAME"').strip()
+    system = hosts.shell(hosts.BROKERS[0], '. /etc/os-release && echo "$PRETTY_NAME"').strip()
     machine = f"{os.cpu_count()} x {models[0] if models else platform.machine()}"
     size = f"{int(memory[0]) / 2**20 if memory else 0:.0f} GiB of memory"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {machine}, {size}, for all machines (containers), load and "
-        f"controller together.\nTwo worker hosts and one broker host, {system}; Celery {celery}, RabbitMQ {broker}."
+        f"controller together.\nTwo worker hosts, {len(hosts.BROKERS)} of the broker, {system}; "
+        f"Celery {celery}, {broker}."
     )
 
 

@@ -23,11 +23,10 @@ SIGTERM = "15"
 def services(host: Host, group: str | None = None) -> list[str]:
     """The units that run on this host for one of its groups, or for all of them."""
     plan = host.plan
+    redis = ["redis-server.service", *(["redis-sentinel.service"] if replicated(host) else [])]
     of_group = {
-        "broker": {"rabbitmq": ["rabbitmq-server.service"], "redis": ["redis-server.service"]}.get(
-            plan["broker"]["kind"], []
-        ),
-        "backend": ["redis-server.service"],
+        "broker": {"rabbitmq": ["rabbitmq-server.service"], "redis": redis}.get(plan["broker"]["kind"], []),
+        "backend": redis,
         "tracker": ["bugsink.service", "bugsink-snappea.service"],
         "worker": ["celery-workers.target", "celery-probe.timer", *(unit["name"] for unit in plan["units"])],
         "beat": [plan["beat"]["unit"]],
@@ -35,6 +34,11 @@ def services(host: Host, group: str | None = None) -> list[str]:
     }
     groups = [group] if group else sorted(of_group)
     return list(dict.fromkeys(unit for name in groups if name in host.groups for unit in of_group[name]))
+
+
+def replicated(host: Host) -> bool:
+    """Whether its Redis is one of several."""
+    return len(host.plan["redis"]["hosts"]) > 1
 
 
 def listening(host: Host) -> dict[str, tuple[str, int]]:
@@ -47,6 +51,8 @@ def listening(host: Host) -> dict[str, tuple[str, int]]:
         found["prometheus"] = (host["rabbitmq_prometheus_address"], int(host["rabbitmq_prometheus_port"]))
     if "backend" in host.groups or ("broker" in host.groups and kind == "redis"):
         found["redis"] = (host["redis_address"], int(host["redis_port"]))
+        if replicated(host):
+            found["sentinel"] = (host["redis_address"], int(host["redis_sentinel_port"]))
     if "monitor" in host.groups:
         found["flower"] = (host["flower_address"], int(host["flower_port"]))
     if "tracker" in host.groups:

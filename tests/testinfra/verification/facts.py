@@ -26,6 +26,8 @@ FEATURES = {
     "producers": "needs a user for producers",
     "rabbitmq": "needs a RabbitMQ that this deployment runs",
     "redis": "needs a Redis that this deployment runs",
+    "redis_broker": "needs a Redis as broker that this deployment runs",
+    "replicated": "needs several Redis with Sentinel as broker",
     "flower_login": "needs Flower with a login",
     "tls": "needs TLS",
     "tracked": "needs errors to go to the Bugsink of this deployment",
@@ -88,6 +90,8 @@ class Deployment:
             "rabbitmq": plan["broker"]["kind"] == "rabbitmq" and self.members("broker"),
             "redis": self.members("backend") or (plan["broker"]["kind"] == "redis" and self.members("broker")),
             "tls": self.hosts[0].variables.get("celery_tls"),
+            "redis_broker": plan["broker"]["kind"] == "redis" and self.members("broker"),
+            "replicated": plan["broker"].get("sentinel") and self.members("broker"),
             "flower_login": monitors and monitors[0]["flower_user"],
             "tracked": tracks and urlsplit(tracks).username == trackers[0]["bugsink_project_key"],
         }

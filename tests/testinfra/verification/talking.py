@@ -96,8 +96,8 @@ class Web:
         return answer.json()
 
 
-def redis_says(place: Place, *commands: list[str]) -> list[str]:
-    """The first line of Redis' answer to each command."""
+def redis_says(place: Place, *commands: list[str], lines: int = 0) -> list[str]:
+    """The first line of Redis' answer to each command, or so many lines of all that it answers."""
     with place.connect() as connection, connection.makefile("rwb") as stream:
         answers = []
         for words in commands:
@@ -105,8 +105,9 @@ def redis_says(place: Place, *commands: list[str]) -> list[str]:
                 b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w.encode()), w.encode()) for w in words)
             )
             stream.flush()
-            answers.append(stream.readline().decode().strip())
-        return answers
+            if not lines:
+                answers.append(stream.readline().decode().strip())
+        return answers or [stream.readline().decode().strip() for _ in range(lines)]
 
 
 def amqp_lets_in(place: Place, user: str, password: str) -> bool:

@@ -238,13 +238,73 @@ def test_every_derived_setting_is_either_reserved_or_meant_to_be_tuned(broker: s
     assert not set(planning.RESERVED_SETTINGS) & set(planning.TUNABLE)
 
 
-def test_redis_as_broker_waits_longer_than_any_task_and_knows_no_quorum() -> None:
-    plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200}})
-    assert plan["settings"]["broker_transport_options"]["visibility_timeout"] > 2 * 7200
+def test_redis_as_broker_waits_longer_than_a_worker_may_be_silent_and_knows_no_quorum() -> None:
+    plan = plan_of(celery_broker="redis", celery_workers={"slow": {"time_limit": 7200, "watchdog": 100}, "fast": {}})
+    options = plan["settings"]["broker_transport_options"]
+    assert options["visibility_timeout"] == plan["broker"]["visibility_timeout"] == 300
+    assert plan_of(celery_broker="redis")["broker"]["visibility_timeout"] == 180
+    assert options["deadletter_queue"] == "celery.dead", "what no queue takes would vanish"
+    assert options["socket_timeout"], "a broker that never answers would hold a worker for ever"
     assert "quorum" not in json.dumps(plan)
+    assert not {"master_name", "copies", "confirm_publish"} & set(options)
     assert plan["settings"]["task_retry_on_worker_lost"] is True, (
         "a task that kills its worker would come back for ever"
     )
+
+
+def three(kind: str = "broker") -> dict[str, Any]:
+    group = hosts("r1", "r2", "r3")
+    return {kind: group, "worker": hosts("w1")} | ({} if kind == "backend" else {"backend": group})
+
+
+def test_several_redis_are_reached_through_their_sentinels() -> None:
+    plan = make_plan({**SHOP, "celery_broker": "redis", "celery_topology": three()}, "r2")
+    places = ("10.0.0.1", "127.0.0.1", "10.0.0.3")
+    assert plan["broker"]["url"] == ";".join(f"sentinel://celery@{place}:26379/0" for place in places)
+    assert plan["result_backend"]["url"] == ";".join(f"sentinel://results@{place}:26379/1" for place in places)
+    options = plan["settings"]["broker_transport_options"]
+    assert (options["master_name"], options["copies"]) == ("celery", 1)
+    assert plan["settings"]["result_backend_transport_options"] == {"master_name": "celery"}
+    assert "sentinel://celery@10.0.0.2:26379/0" in plan["producer"]["broker_url"]
+    assert plan["redis"] == {"hosts": hosts("r1", "r2", "r3"), "broker": True, "majority": 2, "min_replicas": 1}
+
+
+def test_results_alone_may_have_replicas() -> None:
+    topology = {**three("backend"), "broker": hosts("b1")}
+    plan = make_plan({**SHOP, "celery_topology": topology}, "r1")
+    assert plan["result_backend"]["sentinel"] == "celery"
+    assert plan["broker"]["kind"] == "rabbitmq"
+    assert (plan["redis"]["broker"], plan["redis"]["majority"]) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"broker": hosts("r1", "r2"), "backend": []}, "holds 2 hosts of Redis (r1, r2): where one is gone"),
+        ({"broker": hosts(*"abcd"), "backend": hosts(*"abcd")}, "put 5 hosts into it, or 3, for the broker"),
+        ({"broker": hosts("r1"), "backend": hosts("r1", "r2", "r3")}, "have only some hosts in common"),
+    ],
+)
+def test_sentinels_that_could_not_decide_are_refused(changes: dict[str, Any], says: str) -> None:
+    values: dict[str, Any] = {"celery_broker": "redis", "celery_topology": {**three(), **changes}}
+    if not changes["backend"]:
+        values["celery_result_backend"] = "none"
+    found = problems_of(**values)
+    assert len([problem for problem in found if says in problem]) == 1, found
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"broker_heartbeat": 30}, "broker_heartbeat is about RabbitMQ, and celery_broker is redis"),
+        ({"worker_detect_quorum_queues": True}, "worker_detect_quorum_queues is about RabbitMQ"),
+        ({"visibility_timeout": 60}, "visibility_timeout may not be set here"),
+        ({"broker_transport_options": {"visibility_timeout": 60}}, "broker_transport_options may not be set here"),
+        ({"result_backend_transport_options": {}}, "result_backend_transport_options may not be set here"),
+    ],
+)
+def test_settings_that_do_not_go_with_redis(settings: dict[str, Any], says: str) -> None:
+    assert says in " ".join(problems_of(celery_broker="redis", celery_settings=settings))
 
 
 def test_users_of_a_redis_that_is_broker_and_backend() -> None:
@@ -256,9 +316,15 @@ def test_users_of_a_redis_that_is_broker_and_backend() -> None:
     ]
     assert [user["name"] for user in plan_of()["redis_users"]] == ["results"]
     secrets = {"celery_result_password": "p", "celery_broker_password": "q", "celery_monitor_password": "r"}
-    assert planning.with_secrets(users[:1], secrets, rules=["~*"]) == [
-        {"name": "results", "password": "p", "rules": ["~*"]}
+    assert planning.with_secrets(users[:1], secrets) == [
+        {"name": "results", "password": "p", "rules": users[0]["rules"]}
     ]
+    sender = plan_of(celery_broker="redis", celery_producer_user="web")["redis_users"][2]
+    assert sender["name"] == "web"
+    assert not {"+rpop", "+brpop", "+del", "+eval", "+zadd", "+hset"} & set(sender["rules"])
+    assert not {"+@all", "+@admin", "+config", "+keys", "+flushall"} & {
+        rule for user in users for rule in user["rules"]
+    }
 
 
 def test_threads_pool_has_a_stop_timeout_in_place_of_limits() -> None:

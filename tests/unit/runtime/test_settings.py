@@ -266,3 +266,24 @@ def test_a_bad_file_is_refused_with_a_sentence(tmp_path: Path, content: str | No
 
 def test_nothing_given_changes_nothing() -> None:
     assert settings.read({}) == {}
+
+
+def test_sentinels_are_asked_with_the_login_of_the_url(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    named = {"master_name": "celery", "socket_timeout": 5}
+    options = {"broker_transport_options": named, "result_backend_transport_options": {"socket_timeout": 5}}
+    file.write_text(json.dumps({"settings": options}), encoding="utf-8")
+    environ = {
+        "CELERY_BROKER_URL": "sentinel://me:p%40ss@10.0.0.1:26379/0;sentinel://me:p%40ss@10.0.0.2:26379/0",
+        "CELERY_RESULT_BACKEND": "redis://r:s@10.0.0.3/1",
+    }
+    shared = settings.read(environ, file)
+    login = shared["broker_transport_options"]["sentinel_kwargs"]
+    assert (login["username"], login["password"]) == ("me", "p@ss")
+    assert login["socket_timeout"] <= 1, "a Sentinel whose host is gone would hold up everybody"
+    assert shared["broker_transport_options"]["socket_timeout"] == 5
+    assert shared["result_backend_transport_options"] == {"socket_timeout": 5}
+    assert "sentinel_kwargs" not in settings.read({}, file)["broker_transport_options"]
+    app = Celery("x", broker="sentinel://me:its-own@10.0.0.1:26379/0", set_as_current=False)
+    producer.configure(app, file)
+    assert app.conf.broker_transport_options["sentinel_kwargs"]["password"] == "its-own"

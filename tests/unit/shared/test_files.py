@@ -188,3 +188,11 @@ def test_packing_keeps_every_byte() -> None:
     contents = {"/a": bytes(range(256)), "/b": b"", "/ü": "ü".encode()}
     assert unpack(pack(contents)) == contents
     assert unpack("") == {}
+
+
+def test_a_file_in_which_a_service_keeps_its_state_is_written_once(files: Files) -> None:
+    entry = {"path": "state.conf", "content": "first\n", "once": True}
+    assert files(entry)["changed_paths"] == ["state.conf"]
+    (files.root / "state.conf").write_text("its own\n")
+    assert not files({**entry, "content": "second\n"})["changed"]
+    assert (files.root / "state.conf").read_text() == "its own\n"

@@ -28,6 +28,13 @@ def chatter(app: Any) -> dict[str, Any]:
     return {"transport_options": _UNCONFIRMED} if app.conf.broker_transport_options.get("confirm_publish") else {}
 
 
+def hold(hub: Any, channel: Any) -> None:
+    """While this worker lives, Redis hands nothing that it has to another."""
+    from celeryops_runtime import redis  # only there is redis-py sure to be
+
+    hub.call_repeatedly(channel.visibility_timeout / redis.RATE, redis.still_held(channel))
+
+
 class OneNodeDelayedDelivery(DelayedDelivery):
     """Declares the delayed delivery through the node this worker is connected to.
 
@@ -72,6 +79,8 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
 
         def on_ready(self) -> None:
             super().on_ready()
+            if self.connection.transport.driver_type == "redis":
+                hold(self.hub, self.task_consumer.channel)
             watchdog.report.counts = partial(count, self.task_buckets)
             if isinstance(self.pool, ThreadPool):
                 watchdog.report.no_limits()

@@ -11,8 +11,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from kombu import entity
+from kombu.transport import TRANSPORT_ALIASES
 
 from celeryops_runtime import files
 from celeryops_runtime.errors import ConfigurationError
@@ -21,6 +23,16 @@ _QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_argume
 #: kombu ships its types without having any here.
 _kombu: Any = entity
 _UID = "celeryops_runtime.settings"
+#: kombu's transports that are replaced, see ``celeryops_runtime.redis``; imported where a URL asks for one.
+TRANSPORTS = {
+    "redis": "celeryops_runtime.redis:Transport",
+    "rediss": "celeryops_runtime.redis:Transport",
+    "sentinel": "celeryops_runtime.redis:SentinelTransport",
+}
+#: Where options name a primary that Sentinel knows, and the URL beside them.
+SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
+#: Seconds until the next Sentinel is asked: one whose host is gone must not cost more.
+SENTINEL_TIMES = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 #: What a route says of the way to a queue, besides the queue's name.
 DELIVERY = ("exchange", "exchange_type", "routing_key")
 
@@ -68,7 +80,18 @@ def read(
     for name, variable in (("broker_url", "CELERY_BROKER_URL"), ("result_backend", "CELERY_RESULT_BACKEND")):
         if value := environ.get(variable):
             shared[name] = value
+    _log_in(shared, shared)
     return shared
+
+
+def _log_in(shared: Shared, urls: Mapping[str, Any]) -> None:
+    """Where a primary is found through Sentinels: they know the same users and passwords as the Redis they watch."""
+    for name, variable in SENTINEL:
+        options, url = shared.get(name) or {}, urls.get(variable)
+        if "master_name" in options and "sentinel_kwargs" not in options and isinstance(url, str):
+            first = urlsplit(url.split(";")[0])
+            login = {"username": unquote(first.username or ""), "password": unquote(first.password or "")}
+            shared[name] = {**options, "sentinel_kwargs": {**SENTINEL_TIMES, **login}}
 
 
 def _by_queue(route: Any) -> Any:
@@ -96,6 +119,7 @@ def _lay_over(conf: Any, shared: Shared) -> None:
     if any(isinstance(layer, Shared) for layer in conf.maps):
         return
     layer = Shared(shared)
+    _log_in(layer, conf)
     ours, theirs = layer.pop("task_routes", None), conf.get("task_routes")
     if ours or theirs:
         layer["task_routes"] = ([ours] if ours else []) + (_routes(theirs) if theirs else [])
@@ -108,6 +132,7 @@ def on_configure(app: Any, shared: Shared) -> None:
     def receiver(source: Any, **_: Any) -> None:
         _lay_over(source, shared)
 
+    TRANSPORT_ALIASES.update(TRANSPORTS)
     signal = app.on_after_configure
     signal.connect(receiver, weak=False, dispatch_uid=_UID)
     # An app's own receiver may send a task at once: it must find these settings in place.

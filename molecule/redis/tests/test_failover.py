@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The primary is lost: a replica takes over, no task that was accepted is lost, and the next run changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+INVENTORY = ROOT / "molecule/redis/inventory"
+HOSTS, WORKER = ("redis1", "redis2", "redis3"), "redis3"
+PASSWORD = "sentinel-password-of-a-test"
+#: Sends a task every tenth of a second, tells when each was accepted, and at the end how many came back.
+SENDER = """
+import json, sys, time
+from shop import tasks
+results, gap, end = [], 0.0, time.monotonic() + float(sys.argv[1])
+last = time.monotonic()
+refused = []
+while time.monotonic() < end:
+    try:
+        results.append(tasks.ping.apply_async(queue="default"))
+    except Exception as error:
+        refused.append(repr(error))
+    else:
+        gap, last = max(gap, time.monotonic() - last), time.monotonic()
+    time.sleep(0.1)
+done = 0
+for result in results:
+    try:
+        result.get(timeout=60)
+        done += 1
+    except Exception as error:
+        refused.append("result: " + repr(error))
+print(json.dumps({"accepted": len(results), "done": done, "gap": round(gap, 1), "refused": refused[:5]}))
+"""
+
+
+def on(host: str, script: str) -> str:
+    """What a script prints on a host."""
+    command = ["ssh", "-F", str(ROOT / ".cache/redis/ssh_config"), host, "bash", "-eus"]
+    done = subprocess.run(command, input=script, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"{host}: {script}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def role(host: str) -> str:
+    """What the Redis of a host is: master or slave, and for a copy whether it has everything."""
+    ask = f"REDISCLI_AUTH={PASSWORD} redis-cli --user sentinel --no-auth-warning"
+    said = on(host, f"systemctl -q is-active redis-server && {ask} info replication || true")
+    found = re.search(r"role:(\w+)", said)
+    link = re.search(r"master_link_status:(\w+)", said)
+    return " ".join(match[1] for match in (found, link) if match)
+
+
+def primary() -> str:
+    """The one primary."""
+    (name,) = [host for host in HOSTS if role(host) == "master"]
+    return name
+
+
+def wait(what: str, condition: Callable[[], object], seconds: float = 60) -> None:
+    """Until it is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}; {[role(host) for host in HOSTS]}"
+        time.sleep(0.3)
+
+
+def site(*arguments: str) -> str:
+    """One more run of everything."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory", str(INVENTORY), "site.yml"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(
+        [*command, *arguments], text=True, capture_output=True, check=False, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_replica_takes_over_and_nothing_is_lost() -> None:
+    before = primary()
+    sender = subprocess.Popen(
+        ["ssh", "-F", str(ROOT / ".cache/redis/ssh_config"), WORKER, "celery-run", "python", "-", "40"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert sender.stdin
+    sender.stdin.write(SENDER)
+    sender.stdin.close()
+    time.sleep(8)  # the first tasks flow
+    start = time.monotonic()
+    on(before, "systemctl kill -s KILL redis-server redis-sentinel; systemctl stop redis-server redis-sentinel")
+    wait("another is the primary", lambda: [host for host in HOSTS if host != before and role(host) == "master"])
+    took = time.monotonic() - start
+    assert sender.stdout
+    told = json.loads(sender.stdout.read())
+    assert sender.wait() == 0
+    print(f"failover after {took:.1f} s; {told}")
+    assert told["accepted"] > 100
+    assert told["done"] == told["accepted"], told
+    assert told["gap"] < 20, told
+    on(before, "systemctl start redis-sentinel redis-server")
+    wait("the former primary is a copy", lambda: role(before) == "slave up")
+
+
+def test_the_next_run_leaves_it_at_that() -> None:
+    now = primary()
+    assert now != HOSTS[0], "the failover above did not go away from the inventory's first host"
+    recap = site()
+    assert not re.findall(r"changed=[1-9]\d*", recap), recap
+    assert primary() == now
+
+
+def test_a_new_configuration_goes_round_host_by_host() -> None:
+    """And the primary is down for so short a time that it stays what it is."""
+    site("-e", "redis_maxmemory=300MB")
+    assert sorted(role(host) for host in HOSTS) == ["master", "slave up", "slave up"]
+    for host in HOSTS:
+        assert on(host, "grep -c ^maxmemory.300MB /etc/redis/redis.conf") == "1"

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.celeryops.stack.plugins.module_utils.cluster import disunity
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
     PlanError,
     make_plan,
@@ -41,6 +42,11 @@ def backend_url(backend: Mapping[str, Any], password: str) -> str:
     return with_password(backend["url"], password)
 
 
+def cluster_problem(hosts: Iterable[Mapping[str, Any]]) -> str:
+    """Why the data that rabbitmq_data found on these hosts is not that of one cluster; empty where it is."""
+    return disunity(variables["__rabbitmq_data"] for variables in hosts if "__rabbitmq_data" in variables)
+
+
 class FilterModule:
     """What this file offers to Ansible."""
 
@@ -57,6 +63,7 @@ class FilterModule:
             "unit_lines": unit_lines,
             "as_texts": as_texts,
             "broker_url": broker_url,
+            "cluster_problem": cluster_problem,
             "with_secrets": with_secrets,
             "backend_url": backend_url,
         }

@@ -16,14 +16,17 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-SCENARIO = "reliability"
+SCENARIO = os.environ.get("TRIAL_SCENARIO", "reliability")
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
 CACHE = ROOT / ".cache" / SCENARIO
 LONGEST = 900  # seconds that a command may take
-BROKER, WORKERS = "broker1", ("worker1", "worker2")
+GROUPS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]["children"]
+BROKERS, WORKERS = (tuple(map(str, GROUPS[group]["hosts"])) for group in ("broker", "worker"))
+BROKER = BROKERS[0]
+EVERYONE = tuple(dict.fromkeys(str(host) for group in GROUPS.values() for host in group["hosts"]))
 CUT = """table inet cut {{
-  chain in {{ type filter hook input priority 0; ip saddr {address} drop; }}
-  chain out {{ type filter hook output priority 0; ip daddr {address} drop; }}
+  chain in {{ type filter hook input priority 0; ip saddr {{ {addresses} }} drop; }}
+  chain out {{ type filter hook output priority 0; ip daddr {{ {addresses} }} drop; }}
 }}
 """
 
@@ -93,7 +96,9 @@ def playbook(name: str, *arguments: str) -> None:
 @cache
 def variables() -> Mapping[str, Any]:
     """What the inventory declares for all hosts."""
-    declared: Mapping[str, Any] = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
+    declared: dict[str, Any] = {}
+    for file in sorted((INVENTORY / "group_vars").glob("**/*.yml")):
+        declared |= yaml.safe_load(file.read_text(encoding="utf-8"))
     return declared
 
 
@@ -119,9 +124,9 @@ def signal(host: str, name: str, pid: int) -> None:
 # --- network and power ------------------------------------------------------------------------------------------------
 
 
-def cut(host: str, other: str) -> None:
-    """From now on every packet between the two is lost without a word."""
-    run(host, "nft", "-f", "-", stdin=CUT.format(address=address(other)))
+def cut(host: str, *others: str) -> None:
+    """From now on every packet between it and these is lost without a word."""
+    run(host, "nft", "-f", "-", stdin=CUT.format(addresses=", ".join(map(address, others))))
 
 
 def mend(host: str) -> None:
@@ -129,13 +134,19 @@ def mend(host: str) -> None:
     run(host, "nft", "delete", "table", "inet", "cut")
 
 
-def power_off(host: str) -> None:
-    """Pull the plug: nobody hears that the machine goes."""
-    cut(host, BROKER)
-    docker("kill", f"{SCENARIO}-{host}")
+def power_off(*hosts: str) -> None:
+    """Pull the plug: nobody hears that the machines go."""
+    for host in hosts:
+        cut(host, *(other for other in EVERYONE if other != host))
+    docker("kill", *(f"{SCENARIO}-{host}" for host in hosts))
 
 
-def power_on(host: str) -> None:
-    """Start the machine again, and wait until it has booted."""
-    image = docker("inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{host}").strip()
-    local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, BROKER, *WORKERS)
+def power_on(*hosts: str) -> None:
+    """Start the machines again, and wait until they have booted; each must have its address still."""
+    image = docker("inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{hosts[0]}").strip()
+    local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, *EVERYONE)
+
+
+def rabbitmq(host: str, *command: str) -> str:
+    """What rabbitmqctl says on a broker."""
+    return run(host, "rabbitmqctl", "--quiet", *command)

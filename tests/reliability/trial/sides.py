@@ -11,7 +11,7 @@ from celery import Celery
 from celeryops_runtime import producer
 
 from trial import hosts
-from trial.hosts import BROKER, WORKERS
+from trial.hosts import BROKER, BROKERS, WORKERS
 from trial.load import DEAD_LETTER
 
 CONTROL, CONTROL_PASSWORD = "control", "control-password-of-a-test"
@@ -47,7 +47,7 @@ class Side:
 
 def broker_url(user: str, password: str, vhost: str) -> str:
     """The broker as a producer outside the machines reaches it."""
-    return f"amqp://{user}:{password}@{hosts.address(BROKER)}:5672/{vhost}"
+    return ";".join(f"amqp://{user}:{password}@{hosts.address(broker)}:5672/{vhost}" for broker in BROKERS)
 
 
 def deployed() -> Side:

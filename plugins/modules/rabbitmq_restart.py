@@ -11,7 +11,8 @@ description:
   - Refuses, with one sentence, while another node of the cluster does not run, is drained, or is cut off. So never two
     nodes are away at a time, in whatever order and from wherever this is called.
   - Waits until every quorum queue has one member more than its majority, drains the node (its leaders move to other
-    nodes, its clients are sent away and connect to them), restarts it, and waits until it is back in the cluster.
+    nodes, its clients are sent away and connect to them), and restarts it;
+    it is up when it has caught up with its cluster.
   - Run it with C(throttle) 1, or C(serial) 1, on all nodes.
 author: celeryops.stack maintainers (@celeryops)
 options:
@@ -30,7 +31,7 @@ options:
     elements: str
     default: [rabbitmq-server.service]
   timeout:
-    description: Seconds to wait for the queues, and for the node to be back.
+    description: Seconds to wait for the queues, and for the node to be drained.
     type: int
     default: 300
 attributes:
@@ -53,10 +54,9 @@ EXAMPLES = r"""
 RETURN = r"""# Nothing but what every module returns. """
 
 import subprocess
-import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.stack.plugins.module_utils.cluster import may_restart, unjoined
+from ansible_collections.celeryops.stack.plugins.module_utils.cluster import may_restart
 from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, Tools
 
 SERVER = "rabbitmq-server.service"
@@ -95,15 +95,6 @@ def drain(tools: Tools, node: str, timeout: int) -> None:
     tools.run("rabbitmq-upgrade", "drain", timeout=timeout)
 
 
-def back(tools: Tools, members: list[str], timeout: int) -> None:
-    """Wait until the node sees its cluster again."""
-    end = time.monotonic() + timeout
-    while sentence := unjoined(tools.status(), members):
-        if time.monotonic() > end:
-            raise Failure(sentence)
-        time.sleep(1)
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -132,7 +123,6 @@ def main() -> None:
                     f"{node} did not come back, and nothing else was restarted, so its cluster serves without it: "
                     f"{failure}; see /var/log/rabbitmq, put right what was changed, and run this again."
                 ) from None
-            back(tools, members, timeout)
         else:
             restart(module.params["units"])
     except Failure as failure:

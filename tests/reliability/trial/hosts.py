@@ -24,6 +24,7 @@ GROUPS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["
 BROKERS, WORKERS = (tuple(map(str, GROUPS[group]["hosts"])) for group in ("broker", "worker"))
 BROKER = BROKERS[0]
 EVERYONE = tuple(dict.fromkeys(str(host) for group in GROUPS.values() for host in group["hosts"]))
+HERE = "here"
 CUT = """table inet cut {{
   chain in {{ type filter hook input priority 0; ip saddr {{ {addresses} }} drop; }}
   chain out {{ type filter hook output priority 0; ip daddr {{ {addresses} }} drop; }}
@@ -81,7 +82,10 @@ def shell(host: str, script: str) -> str:
 
 
 def address(host: str) -> str:
-    """Where a machine is reached from here."""
+    """Where a machine is reached from here, or where it reaches us."""
+    if host == HERE:
+        form = "{{(index .IPAM.Config 0).Gateway}}"
+        return docker("network", "inspect", "--format", form, f"celeryops-{SCENARIO}").strip()
     form = f'{{{{(index .NetworkSettings.Networks "celeryops-{SCENARIO}").IPAddress}}}}'
     return docker("inspect", "--format", form, f"{SCENARIO}-{host}").strip()
 
@@ -137,7 +141,7 @@ def mend(host: str) -> None:
 def power_off(*hosts: str) -> None:
     """Pull the plug: nobody hears that the machines go."""
     for host in hosts:
-        cut(host, *(other for other in EVERYONE if other != host))
+        cut(host, HERE, *(other for other in EVERYONE if other != host))
     docker("kill", *(f"{SCENARIO}-{host}" for host in hosts))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeryops.stack.plugins.module_utils import redis
+from ansible_collections.celeryops.stack.plugins.module_utils.cluster import disunity
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import (
     PlanError,
     make_plan,
@@ -52,6 +53,11 @@ def redis_primary(hostvars: Mapping[str, Any], names: Iterable[str], replicas: l
         raise AnsibleFilterError(str(problem)) from None
 
 
+def cluster_problem(hosts: Iterable[Mapping[str, Any]]) -> str:
+    """Why the data that rabbitmq_data found on these hosts is not that of one cluster; empty where it is."""
+    return disunity(variables["__rabbitmq_data"] for variables in hosts if "__rabbitmq_data" in variables)
+
+
 class FilterModule:
     """What this file offers to Ansible."""
 
@@ -68,6 +74,7 @@ class FilterModule:
             "unit_lines": unit_lines,
             "as_texts": as_texts,
             "broker_url": broker_url,
+            "cluster_problem": cluster_problem,
             "with_secrets": with_secrets,
             "backend_url": backend_url,
             "redis_primary": redis_primary,

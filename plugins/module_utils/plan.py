@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -627,6 +627,7 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         "monitor_user": values.get("celery_monitor_user") or "monitor",
         "producer_user": values.get("celery_producer_user") or "",
         "vhost": values.get("celery_vhost") or "celery",
+        "nodes": [],
     }
     if kind in ("rabbitmq", "redis"):
         for key, _, _ in BROKER_USERS.values():
@@ -637,13 +638,9 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         if kind == "redis":
             problems += redis.group_problems("broker", _names(topology["broker"]), "the broker")
             return broker | redis.place([_address(entry, host) for entry in topology["broker"]], user, 0)
-        if len(topology["broker"]) > 1:
-            names = ", ".join(_names(topology["broker"]))
-            problems.append(
-                f"the inventory group 'broker' holds {len(topology['broker'])} hosts ({names}), and clusters are not "
-                "there yet: they would be as many brokers that know nothing of each other's tasks; leave one host in it"
-            )
-        addresses = [_address(entry, host) for entry in topology["broker"]]
+        problems += _cluster_problems(topology["broker"])
+        broker["nodes"] = _members(topology["broker"])
+        addresses = [_address(entry, host) for entry in in_turn(topology["broker"], _turn(topology, host))]
         port = 5672
         urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
@@ -663,6 +660,50 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         "port": parts.port or (6379 if parts.scheme in REDIS_SCHEMES else 5671 if parts.scheme == "amqps" else 5672),
         "url": url if parts.username else url.replace("://", f"://{user}@", 1),
     }
+
+
+def _cluster_problems(brokers: Sequence[Mapping[str, str]]) -> list[str]:
+    """What keeps several hosts from being one RabbitMQ cluster."""
+    problems, count = [], len(brokers)
+    if count and count % 2 == 0:
+        problems.append(
+            f"the inventory group 'broker' holds {count} hosts ({', '.join(_names(brokers))}), and an even number of "
+            f"nodes survives no more losses than one fewer, while two halves that lose sight of each other both stop; "
+            f"put {count + 1} hosts into it, or leave {count - 1}"
+        )
+    nodes: dict[str, list[str]] = {}
+    for entry in brokers:
+        nodes.setdefault(entry.get("node") or entry["name"], []).append(entry["name"])
+    problems += [
+        f"rabbitmq_node_name is {node} for {', '.join(names)}, and the nodes of a cluster need a name each; write "
+        f"rabbitmq_node_name for each of these hosts, such as rabbit@{names[0]}"
+        for node, names in nodes.items()
+        if len(names) > 1
+    ]
+    return problems
+
+
+def _members(brokers: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Name and address of each node of a RabbitMQ cluster; nothing where one stands alone."""
+    return [{"name": e.get("node") or "", "address": e["address"]} for e in brokers] if len(brokers) > 1 else []
+
+
+def _turn(topology: Mapping[str, Any], host: str) -> int:
+    """Which turn at the brokers is this host's: a broker has itself first, the others take turns."""
+    brokers, clients = _names(topology["broker"]), _names(e for kind in KINDS for e in topology[kind])
+    order = brokers + [name for name in dict.fromkeys(clients) if name not in brokers]
+    return order.index(host) if host in order else 0
+
+
+def in_turn(brokers: Sequence[Mapping[str, str]], turn: int) -> list[Mapping[str, str]]:
+    """The brokers in the order in which one client tries them: each turn begins with another one.
+
+    So connections spread evenly; and as every other round goes the other way about, so do those of a broker that is
+    lost.
+    """
+    first = turn % len(brokers) if brokers else 0
+    rest = [*brokers[first + 1 :], *brokers[:first]]
+    return [*brokers[first : first + 1], *(rest[::-1] if brokers and turn // len(brokers) % 2 else rest)]
 
 
 def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:

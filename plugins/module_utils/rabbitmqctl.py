@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+from typing import Any
 
 
 class Failure(Exception):
@@ -21,7 +24,8 @@ def evaluate(tool: str, expression: str, timeout: float) -> str:
 
 
 def call(tool: str, timeout: float, *arguments: str) -> str:
-    """What one of rabbitmqctl's commands prints."""
+    """What a command of one of RabbitMQ's tools prints; it must succeed."""
+    name = os.path.basename(tool)
     try:
         done = subprocess.run(
             [tool, "--quiet", *arguments],
@@ -32,8 +36,31 @@ def call(tool: str, timeout: float, *arguments: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Failure(f"rabbitmqctl did not answer within {timeout} s.") from None
+        raise Failure(f"{name} {arguments[0]} did not end within {timeout:g} s.") from None
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise Failure(f"rabbitmqctl failed: {lines[0] if lines else f'exit status {done.returncode}'}")
+        raise Failure(f"{name} {arguments[0]} failed: {lines[0] if lines else f'exit status {done.returncode}'}")
     return done.stdout.strip()
+
+
+class Tools:
+    """RabbitMQ's command line tools, which live side by side; ``tool`` is rabbitmqctl."""
+
+    def __init__(self, tool: str, timeout: float = 60) -> None:
+        self.tool, self.timeout = tool, timeout
+
+    def run(self, name: str, *arguments: str, timeout: float | None = None) -> str:
+        """What one of them prints."""
+        return call(os.path.join(os.path.dirname(self.tool), name), timeout or self.timeout, *arguments)
+
+    def status(self) -> dict[str, Any]:
+        """The cluster, as this host's node sees it."""
+        status: dict[str, Any] = json.loads(self.run("rabbitmqctl", "cluster_status", "--formatter", "json"))
+        return status
+
+    def queues(self, vhost: str) -> list[dict[str, Any]]:
+        """The queues of a virtual host, with where their members are."""
+        columns = ["name", "type", "members", "online"]
+        command = ["list_queues", "--vhost", vhost, "--formatter", "json", *columns]
+        rows: list[dict[str, Any]] = json.loads(self.run("rabbitmqctl", *command))
+        return rows

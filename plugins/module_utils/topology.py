@@ -31,7 +31,10 @@ def make_topology(groups: Mapping[str, list[str]], hostvars: Mapping[str, Mappin
     topology: dict[str, list[Any]] = {
         kind: [{"name": name, "address": addresses[name]} for name in names] for kind, names in members.items()
     }
-    topology["problems"] = _problems(everyone, addresses, hostvars)
+    if len(topology["broker"]) > 1:
+        for entry in topology["broker"]:
+            entry["node"] = _node(hostvars[entry["name"]])
+    topology["problems"] = _problems(everyone, addresses, hostvars) + _cookies(members["broker"], hostvars)
     return topology
 
 
@@ -52,6 +55,22 @@ def _address(variables: Mapping[str, Any]) -> str:
     facts = variables.get("ansible_facts") or {}
     default = facts.get("default_ipv4") or {}
     return str(variables.get("celery_address") or default.get("address") or "")
+
+
+def _node(variables: Mapping[str, Any]) -> str:
+    """The name of a host's RabbitMQ node, as its role derives it; empty where no facts tell it."""
+    hostname = (variables.get("ansible_facts") or {}).get("hostname")
+    return str(variables.get("rabbitmq_node_name") or (f"rabbit@{hostname}" if hostname else ""))
+
+
+def _cookies(brokers: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Nodes that do not share a cookie would each begin a cluster of its own."""
+    if len({hostvars[name].get("rabbitmq_erlang_cookie") or "" for name in brokers}) < 2:
+        return []
+    return [
+        f"rabbitmq_erlang_cookie differs between {', '.join(brokers)}, so they could not form a cluster; write it "
+        "once, for all of them, into the vault of group_vars/all"
+    ]
 
 
 def _problems(

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.cluster import not_running
+
 Version = tuple[int, int, int]
 _ENDS = "the broker goes on serving as it is"
 
@@ -50,8 +52,7 @@ def state_problems(status: Mapping[str, Any], disabled_flags: list[str]) -> list
         )
     if partitions := status.get("partitions"):
         found.append(f"The cluster is partitioned ({', '.join(sorted(partitions))}): mend that first; {_ENDS}.")
-    members = set(status.get("disk_nodes") or []) | set(status.get("ram_nodes") or [])
-    if missing := sorted(members - set(status.get("running_nodes") or [])):
+    if missing := not_running(status):
         found.append(f"{', '.join(missing)} does not run: bring it back, or remove it, first; {_ENDS}.")
     if disabled_flags:
         found.append(

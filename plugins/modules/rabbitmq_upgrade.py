@@ -52,7 +52,7 @@ from functools import cmp_to_key
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, call
+from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, Tools
 from ansible_collections.celeryops.stack.plugins.module_utils.upgrade import hop_problem, state_problems
 
 PACKAGE = "rabbitmq-server"
@@ -85,12 +85,11 @@ def run(given: dict[str, Any], tool: str) -> dict[str, str]:
         wanted = installed
     if problem := hop_problem(installed, wanted):
         raise Failure(problem)
-    status = json.loads(call(tool, given["timeout"], "cluster_status", "--formatter", "json"))
-    flags = json.loads(
-        call(tool, given["timeout"], "list_feature_flags", "name", "state", "stability", "--formatter", "json")
-    )
+    tools = Tools(tool, given["timeout"])
+    columns = ["name", "state", "stability"]
+    flags = json.loads(tools.run("rabbitmqctl", "list_feature_flags", *columns, "--formatter", "json"))
     disabled = [flag["name"] for flag in flags if flag["state"] == "disabled" and flag["stability"] != "experimental"]
-    if problems := state_problems(status, disabled if wanted != installed else []):
+    if problems := state_problems(tools.status(), disabled if wanted != installed else []):
         raise Failure(" ".join(problems))
     return {"installed": installed, "wanted": wanted}
 

@@ -59,6 +59,11 @@ options:
     description: How many units may be restarted at a time with their twins beside them; with V(0) all are, in place.
     type: int
     default: 0
+  restart:
+    description:
+      - Whether what runs with old files is restarted. V(false) reports it, for those who restart it in another way.
+    type: bool
+    default: true
   changed_paths:
     description:
       - Paths that this play changed, as M(celeryops.stack.files) returns them; units that watch one are restarted.
@@ -121,6 +126,11 @@ started:
   returned: always
 restarted:
   description: Units that ran with old files, or crashed again and again.
+  type: list
+  elements: str
+  returned: always
+stale:
+  description: Units that run with old files, and were not restarted because of O(restart).
   type: list
   elements: str
   returned: always
@@ -408,6 +418,7 @@ def main() -> None:
         argument_spec={
             "units": {"type": "list", "elements": "dict", "required": True, "options": UNIT},
             "surge": {"type": "int", "default": 0},
+            "restart": {"type": "bool", "default": True},
             "changed_paths": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int"},
             "skip_missing": {"type": "bool", "default": False},
@@ -445,7 +456,8 @@ def main() -> None:
         for unit in units
         if is_stale(seen[unit.name], unit.watch, changed_paths, clock, check_mode=module.check_mode)
     }
-    steps = plan(units, seen, stale)
+    left = set() if module.params["restart"] else {name for name in stale if seen[name].running}
+    steps = plan(units, seen, stale - left)
     if sentence := objection(units, seen, steps, module.check_mode):
         systemd.fail(sentence)
     twins = {unit.name: unit.twin for unit in units if unit.twin}
@@ -460,6 +472,7 @@ def main() -> None:
         "reloaded": reload or bool(files),
         "started": list(steps.start),
         "restarted": list(steps.restart),
+        "stale": sorted(left),
         "stopped": list(steps.stop),
         "enabled": list(steps.enable),
         "disabled": list(steps.disable),

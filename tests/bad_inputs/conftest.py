@@ -83,6 +83,7 @@ GROUPS: dict[str, dict[str, list[str]]] = {
         "monitor": ["monitor1"],
         "tracker": ["monitor1"],
     },
+    "cluster": {kind: ["node1", "node2", "node3"] if kind == "broker" else ["node1"] for kind in KINDS},
     "replicas": {
         kind: ["redis1", "redis2", "redis3"] if kind in ("broker", "backend") else ["redis1"] for kind in KINDS
     },

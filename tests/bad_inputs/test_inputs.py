@@ -237,6 +237,48 @@ BROKERS = {
     ),
 }
 
+COOKIE = "kept-quiet-cookie-of-a-cluster-5e"
+
+
+def cluster(
+    *said: str, brokers: int = 3, hosts: dict[str, dict[str, str]] | None = None, cookie: str = COOKIE, **values: Any
+) -> Case:
+    """RabbitMQ on three hosts."""
+    return Case(
+        said,
+        {"rabbitmq_erlang_cookie": cookie, **values},
+        base="cluster",
+        groups={"broker": [f"node{number}" for number in range(1, brokers + 1)]},
+        hosts=hosts or {},
+        hidden=(COOKIE,),
+    )
+
+
+CLUSTERS = {
+    "an even number of nodes": cluster(
+        "the inventory group 'broker' holds 2 hosts (node1, node2), and an even number of nodes survives no more",
+        "put 3 hosts into it, or leave 1",
+        brokers=2,
+    ),
+    "two nodes of one name": cluster(
+        "rabbitmq_node_name is rabbit@node1 for node1, node2, and the nodes of a cluster need a name each",
+        "write rabbitmq_node_name for each of these hosts",
+        hosts={"node2": {"rabbitmq_node_name": "rabbit@node1"}},
+    ),
+    "a name that no node can have": cluster(
+        "rabbitmq_node_name is 'rabbit@node 2': write name@host",
+        hosts={"node2": {"rabbitmq_node_name": "rabbit@node 2"}},
+    ),
+    "cookies that differ": cluster(
+        "rabbitmq_erlang_cookie differs between node1, node2, node3, so they could not form a cluster",
+        "write it once",
+        hosts={"node2": {"rabbitmq_erlang_cookie": "another-cookie-of-a-test"}},
+    ),
+    "no cookie": cluster(
+        "rabbitmq_erlang_cookie is empty, and the nodes of a cluster must share one", "set it, from a vault", cookie=""
+    ),
+}
+
 REPLICATED = {"celery_broker": "redis", "redis_sentinel_password": "kept-quiet-sentinel-44"}
 
 
@@ -619,6 +661,7 @@ SAID_BY_HAND = (
     WORKERS,
     SETTINGS,
     BROKERS,
+    CLUSTERS,
     REDIS,
     MISSING,
     PLACEHOLDERS,
@@ -636,6 +679,8 @@ for table in (*SAID_BY_HAND, TYPES, NAMES):
 ACCEPTED = {
     "one host": Case(()),
     "several hosts": Case((), base="several"),
+    "a RabbitMQ cluster": cluster(),
+    "a RabbitMQ cluster over TLS": cluster(celery_tls=True),
     "Redis with replicas": replicas(),
     "own names": Case(
         (), {"celery_own_variables": ["app_color", "worker_shift_*"], "app_color": 1, "worker_shift_a": 2}

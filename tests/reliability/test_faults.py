@@ -28,5 +28,8 @@ def test_nothing_is_lost(deployed: Side, strike: Strike, name: str) -> None:
 def test_celerys_defaults_lose_tasks(control: Side, strike: Strike, pytestconfig: pytest.Config) -> None:
     """The control: a harness that sees no loss here would see none above either."""
     chosen = pytestconfig.getoption("fault") or [*FAULTS]
-    rows = [strike(control, name, FAULTS[name]) for name in chosen if FAULTS[name].control]
+    shown = [name for name in chosen if FAULTS[name].control]
+    if not shown:
+        pytest.skip("none of these faults is one that Celery's defaults lose tasks in")
+    rows = [strike(control, name, FAULTS[name]) for name in shown]
     assert sum(row.lost for row in rows) > 0

@@ -32,12 +32,15 @@ RABBITMQ: dict[str, Any] = {
     "rabbitmq_channel_max": 2047,
     "rabbitmq_nofile": 65_536,
     "rabbitmq_node_name": "rabbit@broker1",
+    "rabbitmq_nodes": [],
     "rabbitmq_erlang_cookie": "",
     "rabbitmq_settings": {},
     "rabbitmq_repository": {},
     "rabbitmq_version": "",
     "rabbitmq_timeout": 60,
 }
+NODES = [{"name": f"rabbit@broker{number}", "address": f"10.0.0.{number}"} for number in (1, 2, 3)]
+CLUSTER = {"rabbitmq_nodes": NODES, "rabbitmq_erlang_cookie": "c" * 20}
 REDIS: dict[str, Any] = {
     "redis_users": [{"name": "celery", "password": SECRET, "rules": ["~*", "&*", "+@read", "+script|load"]}],
     "redis_former_users": [],
@@ -84,6 +87,8 @@ def test_good_values_pass() -> None:
         {"rabbitmq_memory_high_watermark": "0.5"},
         {"rabbitmq_port": "5673"},
         {"rabbitmq_erlang_cookie": "A" * 20},
+        CLUSTER,
+        {"rabbitmq_nodes": NODES[:1]},
         {"rabbitmq_objects": {}, "rabbitmq_users": []},
     ],
 )
@@ -114,6 +119,23 @@ def test_rabbitmq_accepts(changed: dict[str, Any]) -> None:
         ({"rabbitmq_memory_high_watermark": "much"}, "write a size"),
         ({"rabbitmq_node_name": "rabbit@broker1.example.org"}, "short host name"),
         ({"rabbitmq_erlang_cookie": "short"}, "rabbitmq_erlang_cookie is not 20 to 255"),
+        ({"rabbitmq_nodes": "broker1"}, "rabbitmq_nodes must be a list of mappings"),
+        ({**CLUSTER, "rabbitmq_nodes": NODES[:2]}, "rabbitmq_nodes names 2 nodes (rabbit@broker1, rabbit@broker2)"),
+        ({**CLUSTER, "rabbitmq_nodes": NODES[:1] * 3}, "rabbitmq_nodes names rabbit@broker1 twice"),
+        ({**CLUSTER, "rabbitmq_node_name": "rabbit@x"}, "but not this host's own rabbit@x: add it"),
+        ({**CLUSTER, "rabbitmq_erlang_cookie": ""}, "rabbitmq_erlang_cookie is empty, and the nodes of a cluster"),
+        (
+            {**CLUSTER, "rabbitmq_nodes": [*NODES[:2], {"name": "", "address": "10.0.0.3"}]},
+            "the name of the node at 10.0.0.3 is not known, as nothing was asked of its host: run without --limit",
+        ),
+        (
+            {**CLUSTER, "rabbitmq_nodes": [*NODES[:2], {"name": "rabbit@c.example.org", "address": "10.0.0.3"}]},
+            "rabbitmq_nodes: a name is 'rabbit@c.example.org': write name@host with a short host name",
+        ),
+        (
+            {**CLUSTER, "rabbitmq_nodes": [*NODES[:2], {"name": "rabbit@c", "address": "broker3"}]},
+            "the address of rabbit@c is 'broker3': write the private IPv4 address",
+        ),
         ({"rabbitmq_users": "celery"}, "rabbitmq_users must be a list"),
         ({"rabbitmq_users": user(name="")}, "entry 1 has no name"),
         ({"rabbitmq_users": user(name="guest")}, "whose password everybody knows"),

@@ -42,6 +42,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found += _watermark(values.get("rabbitmq_memory_high_watermark"))
     found += _node_name(values.get("rabbitmq_node_name"))
     found += _cookie(values.get("rabbitmq_erlang_cookie"))
+    found += _nodes(values)
     found += _users(values)
     found += _objects(values.get("rabbitmq_objects"), values.get("rabbitmq_vhost"))
     found += _settings(values.get("rabbitmq_settings"))
@@ -83,6 +84,49 @@ def _cookie(value: object) -> list[str]:
     if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{20,255}", value):
         return []
     return ["rabbitmq_erlang_cookie is not 20 to 255 printable characters without spaces: use letters and digits."]
+
+
+def _nodes(values: Mapping[str, Any]) -> list[str]:
+    """The members of a cluster; one alone, or none, is no cluster."""
+    nodes, own = values.get("rabbitmq_nodes") or [], values.get("rabbitmq_node_name")
+    if not isinstance(nodes, list) or not all(isinstance(node, Mapping) for node in nodes):
+        return ["rabbitmq_nodes must be a list of mappings: write - {name: rabbit@broker1, address: 10.0.0.11}."]
+    if len(nodes) < 2:
+        return []
+    names = [str(node.get("name") or "") for node in nodes]
+    if "" in names:
+        addresses = ", ".join(str(node.get("address")) for node in nodes if not node.get("name"))
+        return [
+            f"rabbitmq_nodes: the name of the node at {addresses} is not known, as nothing was asked of its host: run "
+            "without --limit, or write rabbitmq_node_name for that host into the inventory."
+        ]
+    found = []
+    if len(nodes) % 2 == 0:
+        found.append(
+            f"rabbitmq_nodes names {len(nodes)} nodes ({', '.join(names)}), and two halves that lose sight of each "
+            f"other both stop: make them {len(nodes) + 1}, or {len(nodes) - 1}."
+        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        found.append(f"rabbitmq_nodes names {', '.join(twice)} twice: give each node a name of its own.")
+    if own not in names:
+        found.append(
+            f"rabbitmq_nodes names {', '.join(names)}, but not this host's own {own}: add it, or write "
+            "rabbitmq_node_name as it stands there."
+        )
+    for node in nodes:
+        if sentences := _node_name(node["name"]):
+            found += [sentence.replace("rabbitmq_node_name", "rabbitmq_nodes: a name") for sentence in sentences]
+        if not re.fullmatch(r"\d+\.\d+\.\d+\.\d+", str(node.get("address"))):
+            found.append(
+                f"rabbitmq_nodes: the address of {node['name']} is {node.get('address')!r}: write the private IPv4 "
+                "address at which the other nodes reach it."
+            )
+    if not values.get("rabbitmq_erlang_cookie"):
+        found.append(
+            "rabbitmq_erlang_cookie is empty, and the nodes of a cluster must share one: set it, from a vault, to 20 "
+            "letters and digits or more."
+        )
+    return found
 
 
 def _users(values: Mapping[str, Any]) -> list[str]:

@@ -9,16 +9,18 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trial import hosts
-from trial.hosts import BROKERS, WORKERS, await_true
+from trial.hosts import BROKERS, WORKERS, HostError, await_true
 from trial.ledger import Effect, Ledger
 from trial.load import Stream
 from trial.sides import sender
 
 #: How long a network is cut, and a broker silent: longer than it takes both sides to notice.
 CUT_SECONDS, SILENT_SECONDS = 60, 40
+#: How long a node of a cluster is stopped, and lets nobody publish.
+STOPPED_SECONDS, ALARM_SECONDS = 60, 15
 #: A task of the queue `slow` that needs nearly all of its hard limit of 40 s.
 NEARLY_THE_LIMIT = 35
 #: Seconds that a unit may take to restart among tasks of 5 s: those it was given last, and its start.
@@ -186,7 +188,7 @@ def restart_units(scene: Scene) -> None:
 def source(version: str) -> str:
     """The same application in that version."""
     folder = hosts.CACHE / "app"
-    shutil.copytree(hosts.ROOT / "molecule" / hosts.SCENARIO / "app", folder, dirs_exist_ok=True)
+    shutil.copytree(hosts.ROOT / "molecule" / "reliability" / "app", folder, dirs_exist_ok=True)
     (folder / "VERSION").write_text(f"{version}\n", encoding="utf-8")
     return str(folder)
 
@@ -260,7 +262,7 @@ def rotate(scene: Scene) -> None:
     old, scene.stream.app = scene.stream.app, sender(f"producer-{generation}", secrets["celery_producer_password"])
     old.close()
     hosts.playbook("playbooks/rotate_secrets.yml", "-e", "producers_moved=true")
-    users = {line.split()[0] for line in hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", "list_users").splitlines()}
+    users = {line.split()[0] for line in hosts.rabbitmq(BROKERS[0], "list_users").splitlines()}
     faults = {
         "users": users - {"user", "admin", *(f"{user}-{generation}" for user in ("celery", "producer", "monitor"))},
         "refused tasks": scene.stream.refused[refused:],
@@ -273,6 +275,139 @@ def rotate(scene: Scene) -> None:
 def refused_logins() -> int:
     """How often somebody came to the broker with a password that was not good."""
     return int(hosts.shell(BROKERS[0], "cat /var/log/rabbitmq/*.log | grep -c 'login refused' || true"))
+
+
+# --- a cluster of brokers ---------------------------------------------------------------------------------------------
+
+
+def cluster_is_whole() -> bool:
+    """Every node runs and sees every other one."""
+    try:
+        seen = [json.loads(hosts.rabbitmq(host, "cluster_status", "--formatter", "json")) for host in BROKERS]
+    except HostError:
+        return False
+    return all(len(each["running_nodes"]) == len(BROKERS) and not each["partitions"] for each in seen)
+
+
+def await_cluster(seconds: float = 150) -> None:
+    await_true("all nodes of the cluster run and see each other", cluster_is_whole, seconds, pause=1)
+
+
+def busiest() -> str:
+    """The broker that most clients are connected to: its loss hurts most."""
+    pids = hosts.rabbitmq(BROKERS[0], "list_connections", "pid")  # <rabbit@broker2.1732365000.912.0>
+    return max(BROKERS, key=lambda host: (pids.count(f"rabbit@{host}."), host))
+
+
+def kill_node(scene: Scene) -> None:
+    hosts.run(busiest(), "pkill", "-KILL", "-x", "beam.smp")
+
+
+def kill_every_node_in_turn(scene: Scene) -> None:
+    for host in BROKERS:
+        hosts.run(host, "pkill", "-KILL", "-x", "beam.smp")
+        await_true("the node is noticed to be gone", lambda: not cluster_is_whole(), 30)
+        await_cluster()
+
+
+def stop_node(scene: Scene) -> None:
+    host = busiest()
+    hosts.run(host, "systemctl", "stop", "rabbitmq-server.service")
+    try:
+        time.sleep(STOPPED_SECONDS)
+    finally:
+        hosts.run(host, "systemctl", "start", "rabbitmq-server.service")
+
+
+def cut_off_node(scene: Scene) -> None:
+    """It loses sight of the other nodes; its clients still reach it."""
+    host = busiest()
+    hosts.cut(host, *(other for other in BROKERS if other != host))
+    try:
+        time.sleep(CUT_SECONDS)
+    finally:
+        hosts.mend(host)
+    await_cluster()
+
+
+def cut_power_of_node(scene: Scene) -> None:
+    """Nobody hears that it goes."""
+    host = busiest()
+    hosts.power_off(host)
+    hosts.power_on(host)
+    await_cluster()
+
+
+def cut_power_of_all_nodes(scene: Scene) -> None:
+    hosts.power_off(*BROKERS)
+    hosts.power_on(*BROKERS)
+    await_cluster()
+
+
+def channels(number: int) -> dict[str, int]:
+    """A setting that is read at start, a new one at each turn."""
+    return {"rabbitmq_channel_max": 1000 + number % 1000}
+
+
+def change_setting(scene: Scene) -> None:
+    """site.yml restarts every node, one by one."""
+    before = [hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in BROKERS]
+    changes = {**channels(int(time.time())), "app_source": source(version_of("current"))}
+    hosts.playbook("site.yml", "-e", json.dumps(changes))
+    after = [hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in BROKERS]
+    if any(set(old) & set(new) for old, new in zip(before, after, strict=True)):
+        raise RuntimeError(f"not every node was restarted: {before} became {after}")
+
+
+def lose_node_in_a_roll(scene: Scene) -> None:
+    """The second node loses power after the first was restarted: the third must be left alone, with one sentence."""
+    first, second, last = BROKERS
+    before = {host: hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in (first, last)}
+
+    def pull_the_plug() -> None:
+        def is_back() -> bool:
+            return not set(hosts.shell(first, "pgrep -x beam.smp || true").split()) & set(before[first]) and bool(
+                hosts.shell(first, "rabbitmqctl -q await_startup -t 1 && echo up || true")
+            )
+
+        await_true("the first node has been restarted", is_back, 240)
+        hosts.power_off(second)
+
+    plug = threading.Thread(target=pull_the_plug, name="plug")
+    plug.start()
+    changes = {**channels(int(time.time())), "app_source": source(version_of("current"))}
+    try:
+        hosts.playbook("site.yml", "-e", json.dumps(changes))
+    except HostError as error:
+        said = " ".join(str(error).split())
+    else:
+        raise RuntimeError("site.yml went on without the second node")
+    finally:
+        plug.join()
+        hosts.power_on(second)
+    if f"rabbit@{second} does not run, so rabbit@{last} was not restarted" not in said:
+        raise RuntimeError(f"site.yml did not say why it stopped: {said[-1500:]}")
+    if hosts.run(last, "pgrep", "-x", "beam.smp").split() != before[last]:
+        raise RuntimeError("the last node was restarted all the same")
+    await_cluster()
+
+
+ALARMS = ("eval", "rabbit_alarm:get_alarms().")
+
+
+def alarm(limit: tuple[str, ...], back: tuple[str, ...]) -> Callable[[Scene], None]:
+    """One node has too little of something, so the cluster lets nobody publish; then it has enough again."""
+
+    def strike(scene: Scene) -> None:
+        host = busiest()
+        hosts.rabbitmq(host, *limit)
+        try:
+            await_true("the alarm is raised", lambda: "resource_limit" in hosts.rabbitmq(host, *ALARMS), 60, pause=1)
+            time.sleep(ALARM_SECONDS)
+        finally:
+            hosts.rabbitmq(host, *back)
+
+    return strike
 
 
 @dataclass(frozen=True)
@@ -315,8 +450,28 @@ REPLICAS = {
     "primary": Fault("the primary's host loses power; a replica takes over", lose_primary),
     "isolated": Fault(f"the primary is cut off from all others, {CUT_SECONDS} s", isolate_primary),
 }
+CLUSTER = {
+    "node-kill": Fault("one node killed (kill -9)", kill_node),
+    "node-stop": Fault(f"one node stopped for {STOPPED_SECONDS} s", stop_node),
+    "node-power": Fault("one node loses power and boots", cut_power_of_node),
+    "partition": Fault(f"one node cut off from the others, {CUT_SECONDS} s", cut_off_node),
+    "nodes-in-turn": Fault("every node killed, one after another", kill_every_node_in_turn),
+    "all-power": Fault("all nodes lose power at once and boot", cut_power_of_all_nodes),
+    "roll": Fault("every node restarted in turn (site.yml, a new setting)", change_setting),
+    "roll-loss": Fault("a node loses power while site.yml restarts them", lose_node_in_a_roll),
+    "disk": Fault(
+        f"disk alarm of one node, {ALARM_SECONDS} s",
+        alarm(("set_disk_free_limit", "100TB"), ("set_disk_free_limit", "1GB")),
+    ),
+    "memory": Fault(
+        f"memory alarm of one node, {ALARM_SECONDS} s",
+        alarm(("set_vm_memory_high_watermark", "absolute", "1MB"), ("set_vm_memory_high_watermark", "0.4")),
+    ),
+}
 FAULTS = {
     ("rabbitmq", False): ONE_BROKER | ROTATION,
-    ("redis", False): ONE_BROKER,
-    ("redis", True): ONE_BROKER | REPLICAS,
+    ("rabbitmq", True): CLUSTER,
+    # Celery's own worker is compared with RabbitMQ only.
+    ("redis", False): {name: replace(fault, control=False) for name, fault in ONE_BROKER.items()},
+    ("redis", True): {name: replace(fault, control=False) for name, fault in (ONE_BROKER | REPLICAS).items()},
 }[hosts.KIND, len(BROKERS) > 1]

@@ -34,6 +34,9 @@ SILENCE = """table inet cut {
 _DECLARED: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]
 BROKERS: tuple[str, ...] = tuple(_DECLARED["children"]["broker"]["hosts"])
 WORKERS: tuple[str, ...] = tuple(_DECLARED["children"]["worker"]["hosts"])
+EVERYONE: tuple[str, ...] = tuple(
+    dict.fromkeys(host for group in _DECLARED["children"].values() for host in group["hosts"])
+)
 #: The kind of broker, its unit and the name of its process.
 KIND: str = _DECLARED["vars"].get("celery_broker", "rabbitmq")
 SERVICE, PROCESS = {
@@ -108,8 +111,10 @@ def playbook(name: str, *arguments: str) -> None:
 @cache
 def variables() -> Mapping[str, Any]:
     """What the inventory declares for all hosts."""
-    declared: Mapping[str, Any] = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
-    return {**_DECLARED["vars"], **declared}
+    declared: dict[str, Any] = {**_DECLARED["vars"]}
+    for file in sorted((INVENTORY / "group_vars").glob("**/*.yml")):
+        declared |= yaml.safe_load(file.read_text(encoding="utf-8"))
+    return declared
 
 
 def broker() -> str:
@@ -151,7 +156,7 @@ def signal(host: str, name: str, pid: int) -> None:
 
 
 def cut(host: str, *others: str) -> None:
-    """From now on every packet between the two is lost without a word."""
+    """From now on every packet between it and these is lost without a word."""
     run(host, "nft", "-f", "-", stdin=CUT.format(addresses=", ".join(map(address, others))))
 
 
@@ -160,13 +165,19 @@ def mend(host: str) -> None:
     run(host, "nft", "delete", "table", "inet", "cut")
 
 
-def power_off(host: str) -> None:
-    """Pull the plug: nobody hears that the machine goes."""
-    run(host, "nft", "-f", "-", stdin=SILENCE)
-    docker("kill", f"{SCENARIO}-{host}")
+def power_off(*hosts: str) -> None:
+    """Pull the plug: nobody hears that the machines go."""
+    for host in hosts:
+        run(host, "nft", "-f", "-", stdin=SILENCE)
+    docker("kill", *(f"{SCENARIO}-{host}" for host in hosts))
 
 
-def power_on(host: str) -> None:
-    """Start the machine again, and wait until it has booted."""
-    image = docker("inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{host}").strip()
-    local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, *BROKERS, *WORKERS)
+def power_on(*hosts: str) -> None:
+    """Start the machines again, and wait until they have booted; each must have its address still."""
+    image = docker("inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{hosts[0]}").strip()
+    local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, *EVERYONE)
+
+
+def rabbitmq(host: str, *command: str) -> str:
+    """What rabbitmqctl says on a broker."""
+    return run(host, "rabbitmqctl", "--quiet", *command)

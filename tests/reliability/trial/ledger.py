@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ def settle(accepted: Collection[str], effects: Iterable[Effect]) -> Account:
         twice=tuple(sorted(task for task, count in ends.items() if count > 1)),
         cut_off=len(again),
     )
+
+
+def gap(effects: Iterable[Effect], hosts: Iterable[str], since: float, until: float) -> float:
+    """The longest time, in seconds, that one of these hosts began no task, although there were always some."""
+    longest = 0.0
+    effects = list(effects)
+    for host in hosts:
+        began = sorted(e.at for e in effects if e.host == host and e.event == "start" and since <= e.at <= until)
+        moments = [since, *began, until]
+        longest = max([longest, *(after - before for before, after in pairwise(moments))])
+    return longest
 
 
 class Ledger:

@@ -12,7 +12,7 @@ from typing import Any
 from trial import hosts
 from trial.faults import Fault, Scene
 from trial.hosts import WORKERS, HostError, await_true
-from trial.ledger import Account, Ledger, settle
+from trial.ledger import Account, Ledger, gap, settle
 from trial.load import Stream, held_in
 from trial.sides import Side
 
@@ -45,6 +45,7 @@ class Row:
     short: dict[str, int] = field(default_factory=dict)  # queues that lacked consumers, and how many were left
     unknown: float = 0.0  # seconds that the broker could not be asked
     stall: float = 0.0
+    gap: float = 0.0  # seconds that a worker host began no task, the longest
     refusals: list[str] = field(default_factory=list)  # what the refused ones were told
     repeated: list[str] = field(default_factory=list)  # the stories of some that ran twice
     problems: list[str] = field(default_factory=list)
@@ -175,6 +176,7 @@ def run(side: Side, name: str, fault: Fault, tasks: int, rate: float) -> Row:
         except (HostError, TimeoutError, RuntimeError) as error:
             row.problems += [f"not ready for the fault: {error}", trial.explain(account)]
             return row
+        began = time.time()
         with trial.stream.flowing():
             try:
                 while not row.strikes or len(trial.stream.accepted) < tasks:
@@ -182,12 +184,13 @@ def run(side: Side, name: str, fault: Fault, tasks: int, rate: float) -> Row:
                     trial.flow(min(tasks, row.strikes * TASKS_A_STRIKE))
             except (HostError, TimeoutError, RuntimeError) as error:
                 row.problems.append(f"strike {row.strikes}: {error}")
-        stopped = time.monotonic()
+        stopped, ended = time.monotonic(), time.time()
         trial.rest()
         row.settled = time.monotonic() - stopped
         trial.ledger.update()
         account = settle(trial.stream.accepted, trial.ledger.effects)
         _fill(row, trial, account, fault)
+        row.gap = gap(trial.ledger.effects, WORKERS, began, ended)
         if row.problems:
             row.problems.append(trial.explain(account))
     return row

@@ -73,7 +73,7 @@ def broker_url(user: str, password: str, vhost: str) -> str:
     if KIND == "redis":
         scheme, port = ("sentinel", 26379) if len(BROKERS) > 1 else ("redis", 6379)
         return ";".join(f"{scheme}://{user}:{password}@{hosts.address(host)}:{port}/0" for host in BROKERS)
-    return f"amqp://{user}:{password}@{hosts.address(BROKERS[0])}:5672/{vhost}"
+    return ";".join(f"amqp://{user}:{password}@{hosts.address(broker)}:5672/{vhost}" for broker in BROKERS)
 
 
 def sender(user: str, password: str) -> Celery:

@@ -28,7 +28,16 @@ HEAD = (
     "all done after, s",
     "lowest consumers",
     "longest publish, s",
+    "longest without a start, s",
 )
+TITLES = {
+    "reliability": "# No accepted task is lost",
+    "cluster": "# No accepted task is lost by three brokers",
+    "reliability-redis": "# No accepted task is lost with Redis as broker",
+    "reliability-sentinel": "# No accepted task is lost with three Redis and Sentinel",
+}
+#: Where a scenario's part of the page begins; what stands before the first is that of the scenario reliability.
+BEGIN = "<!-- scenario: {} -->\n\n"
 SUMS = ("strikes", "accepted", "done", "lost", "twice", "cut_off")
 
 
@@ -49,6 +58,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.settled:.1f}",
         f"{row.lowest} of {row.consumers}{away}",
         f"{row.stall:.1f}",
+        f"{row.gap:.1f}" if row.gap else "",
     )
 
 
@@ -57,7 +67,7 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     lines: list[Sequence[str]] = [HEAD, ["---"] * len(HEAD), *map(cells, rows)]
     sums = [sum(getattr(row, name) for row in rows) for name in SUMS]
-    lines.append(["together", *(f"{value:,}" for value in sums), "", "", "", "", ""])
+    lines.append(["together", *(f"{value:,}" for value in sums), "", "", "", "", "", ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -74,15 +84,15 @@ def circumstances(commit: str) -> str:
     size = f"{int(memory[0]) / 2**20 if memory else 0:.0f} GiB of memory"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {machine}, {size}, for all machines (containers), load and "
-        f"controller together.\nTwo worker hosts, {len(hosts.BROKERS)} of the broker, {system}; "
-        f"Celery {celery}, {broker}."
+        "controller together.\n"
+        f"{len(hosts.WORKERS)} workers' and {len(hosts.BROKERS)} brokers' hosts, {system}; Celery {celery}, {broker}."
     )
 
 
-def page(rows: Sequence[tuple[str, Row]], where: str) -> str:
-    """bench/RELIABILITY.md."""
+def page(rows: Sequence[tuple[str, Row]], where: str, title: str = TITLES["reliability"]) -> str:
+    """One scenario's part of bench/RELIABILITY.md."""
     parts = [
-        "# No accepted task is lost",
+        title,
         "Written by `bench/reliability --save`. A producer sends tasks all the time, short and long, delayed and "
         "retried; a task is accepted when the broker has confirmed it. Each task writes down that it began and that it "
         "ended. Meanwhile the fault strikes, again and again until enough tasks were accepted.",
@@ -92,7 +102,9 @@ def page(rows: Sequence[tuple[str, Row]], where: str) -> str:
         "- **recovered after**: from the end of the fault until every queue has all its consumers, every unit is "
         "active, and a new task in each queue is done; the longest of all times.\n"
         "- **all done after**: from the last task that was sent until every accepted one is done.\n"
-        "- **lowest consumers**: as the broker counts them during the fault and the recovery.",
+        "- **lowest consumers**: as the broker counts them during the fault and the recovery.\n"
+        "- **longest publish**: until it was confirmed; **longest without a start**: of any task, on one of the worker "
+        "hosts, while tasks were sent all the time.",
     ]
     for side, title in (("deployed", "As deployed"), ("control", "The control: Celery's defaults")):
         if chosen := [row for name, row in rows if name == side]:
@@ -100,11 +112,24 @@ def page(rows: Sequence[tuple[str, Row]], where: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main(file: str, commit: str) -> None:
-    """Print the page of a file of rows."""
+def merged(whole: str, scenario: str, part: str) -> str:
+    """The whole page with one scenario's part replaced, or added."""
+    first, *others = re.split(r"^<!-- scenario: ([\w-]+) -->\n\n", whole, flags=re.MULTILINE)
+    parts = {"reliability": first, **dict(zip(others[::2], others[1::2], strict=True)), scenario: part}
+    return "\n".join(
+        (BEGIN.format(name) if name != "reliability" else "") + text.rstrip("\n") + "\n" for name, text in parts.items()
+    )
+
+
+def main(file: str, commit: str, whole: str, save: str = "") -> None:
+    """Print the page of a file of rows, or put it into the whole page."""
     lines = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
     rows = [(str(line.pop("side")), Row(**line)) for line in lines]
-    print(page(rows, circumstances(commit)), end="")
+    text = page(rows, circumstances(commit), TITLES.get(hosts.SCENARIO, TITLES["reliability"]))
+    print(text, end="")
+    if save:
+        path = Path(whole)
+        path.write_text(merged(path.read_text(encoding="utf-8"), hosts.SCENARIO, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

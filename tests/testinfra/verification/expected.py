@@ -49,6 +49,9 @@ def listening(host: Host) -> dict[str, tuple[str, int]]:
         found["rabbitmq"] = (host["rabbitmq_address"], int(host["rabbitmq_port"]))
         found["management"] = (host["rabbitmq_management_address"], int(host["rabbitmq_management_port"]))
         found["prometheus"] = (host["rabbitmq_prometheus_address"], int(host["rabbitmq_prometheus_port"]))
+        for node in host["rabbitmq_nodes"]:
+            if node["name"] == host["rabbitmq_node_name"]:
+                found["port mapper"], found["inter-node"] = (node["address"], 4369), (node["address"], 25672)
     if "backend" in host.groups or ("broker" in host.groups and kind == "redis"):
         found["redis"] = (host["redis_address"], int(host["redis_port"]))
         if replicated(host):

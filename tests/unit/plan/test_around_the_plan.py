@@ -49,6 +49,24 @@ def test_a_host_that_nobody_could_reach_is_refused_by_the_plan() -> None:
     assert problems[0].startswith("celery_address is not set for b")
 
 
+def test_nodes_of_a_cluster_are_named_as_their_role_names_them() -> None:
+    def host(number: int, **more: Any) -> dict[str, Any]:
+        return {"celery_address": f"10.0.0.{number}", "rabbitmq_erlang_cookie": "c", **more}
+
+    hostvars = {
+        "a": host(1, ansible_facts={"hostname": "server1"}),
+        "b": host(2, ansible_facts={"hostname": "server1"}, rabbitmq_node_name="rabbit@old"),
+        "c": host(3, rabbitmq_erlang_cookie="d"),
+    }
+    topology = make_topology({"broker": ["a", "b", "c"]}, hostvars)
+    assert [entry["node"] for entry in topology["broker"]] == ["rabbit@server1", "rabbit@old", ""]
+    assert topology["problems"] == [
+        "rabbitmq_erlang_cookie differs between a, b, c, so they could not form a cluster; write it once, for all of "
+        "them, into the vault of group_vars/all"
+    ]
+    assert make_topology({"broker": ["a"], "worker": ["c"]}, hostvars)["problems"] == []
+
+
 def test_roles_of_a_host() -> None:
     everything = ["monitor", "worker", "ungrouped", "beat", "broker", "backend", "tracker"]
     assert services_of(everything, "rabbitmq") == [

@@ -41,6 +41,11 @@ def hosts(*names: str) -> list[dict[str, str]]:
     return [{"name": name, "address": f"10.0.0.{number}"} for number, name in enumerate(names, 1)]
 
 
+def cluster(*brokers: str, node: str = "", workers: tuple[str, ...] = ("here",)) -> dict[str, Any]:
+    nodes = [{**entry, "node": node or f"rabbit@{entry['name']}"} for entry in hosts(*brokers)]
+    return {"broker": nodes, "backend": hosts("here"), "worker": [{"name": w, "address": "10.0.1.1"} for w in workers]}
+
+
 # --- what it derives ------------------------------------------------------------------------------------------
 
 
@@ -395,6 +400,32 @@ def test_several_hosts() -> None:
     assert first["beat"]["host"] == "w1"
 
 
+def places(url: str) -> list[str]:
+    return [part.split("@")[1].split(":")[0] for part in url.split(";")]
+
+
+def test_clients_know_every_node_of_a_cluster_and_begin_with_different_ones() -> None:
+    workers = tuple(f"w{number}" for number in range(6))
+    topology = cluster("b1", "b2", "b3", workers=workers)
+    plans = {host: make_plan({**SHOP, "celery_topology": topology}, host) for host in (*workers, "b2", "")}
+    orders = [tuple(places(plans[host]["broker"]["url"])) for host in workers]
+    assert all(sorted(order) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"] for order in orders)
+    assert len(set(orders)) == 6  # also the second one differs: whoever loses a node does not follow all the others
+    assert places(plans["b2"]["broker"]["url"])[0] == plans["b2"]["broker"]["hosts"][0] == "127.0.0.1"
+    assert places(plans[""]["producer"]["broker_url"]) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert {plan["stamp"] for plan in plans.values()} == {plans[""]["stamp"]}
+    assert plans["w1"]["broker"]["nodes"][1] == {"name": "rabbit@b2", "address": "10.0.0.2"}
+    assert plan_of()["broker"]["nodes"] == []
+
+
+@given(count=st.integers(1, 7), turns=st.integers(1, 40))
+def test_no_node_of_a_cluster_has_two_clients_more_than_another(count: int, turns: int) -> None:
+    orders = [[e["name"] for e in planning.in_turn(hosts(*map(str, range(count))), turn)] for turn in range(turns)]
+    assert all(sorted(order) == [str(number) for number in range(count)] for order in orders)
+    first = [sum(order[0] == str(number) for order in orders) for number in range(count)]
+    assert max(first) - min(first) <= 1
+
+
 def test_a_broker_of_somebody_else() -> None:
     broker = plan_of(celery_broker="amqps://me@rabbit.example.org/shop")["broker"]
     assert (broker["kind"], broker["vhost"], broker["port"], broker["user"]) == ("external", "shop", 5671, "me")
@@ -478,8 +509,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_topology": {"worker": hosts("here"), "backend": hosts("here")}}, "the inventory group 'broker' is empty"),
     ({"celery_topology": {"worker": hosts("here"), "broker": hosts("here")}}, "the inventory group 'backend' is empty"),
     (
-        {"celery_topology": dict.fromkeys(("worker", "backend"), hosts("here")) | {"broker": hosts("a", "b", "c")}},
-        "the inventory group 'broker' holds 3 hosts (a, b, c)",
+        {"celery_topology": dict.fromkeys(("worker", "backend"), hosts("here")) | {"broker": hosts("a", "b")}},
+        "the inventory group 'broker' holds 2 hosts (a, b), and an even number",
+    ),
+    (
+        {"celery_topology": cluster("a", "b", "c", node="rabbit@server")},
+        "rabbitmq_node_name is rabbit@server for a, b, c, and the nodes of a cluster need a name each",
     ),
     (
         {"celery_topology": dict.fromkeys(("worker", "broker", "backend"), hosts("here")) | {"beat": hosts("a", "b")}},

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from trial import table
-from trial.ledger import Effect, Ledger, settle
+from trial.ledger import Effect, Ledger, gap, settle
 from trial.load import Stream, Watch, mix
 from trial.row import Row, notable
 
@@ -150,6 +150,20 @@ def test_the_page_shows_each_side_and_its_sum() -> None:
     assert "| 0 of 8 (broker away) |" in deployed
     assert "| together | 3 | 1,500 | 1,500 | 0 |" in deployed
     assert "| fault a | 1 | 900 | 893 | **7** |" in control
+
+
+def test_a_scenario_replaces_its_own_part_of_the_page() -> None:
+    whole = table.merged("# one broker\n", "cluster", "# three\n")
+    assert whole == "# one broker\n\n<!-- scenario: cluster -->\n\n# three\n"
+    assert table.merged(whole, "cluster", "# three, again\n") == whole.replace("three", "three, again")
+    assert table.merged(whole, "reliability", "# one, again\n") == whole.replace("one broker", "one, again")
+
+
+def test_the_gap_is_the_longest_on_any_host() -> None:
+    effects = [effect("a", "start", at=at) for at in (1, 2, 5)] + [effect("b", "start", at=3, host="w2")]
+    assert gap(effects, ["w1"], since=0, until=6) == 3
+    assert gap(effects, ["w1", "w2"], since=0, until=7) == 4
+    assert gap([], ["w1"], since=2, until=8) == 6
 
 
 # --- what a failure shows ---------------------------------------------------------------------------------------------

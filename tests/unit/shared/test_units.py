@@ -121,6 +121,14 @@ def test_restarts_exactly_what_watches_a_newer_file(host: Host, tmp_path: Path) 
     assert host.calls == ["restart a.service"]
 
 
+def test_leaves_what_is_stale_to_those_who_restart_it_in_another_way(host: Host) -> None:
+    host.set({"a.service": {"ActiveState": "active", "UnitFileState": "enabled"}, "b.service": {}})
+    units = [{"name": "a", "watch": ["/etc/a.conf"]}, {"name": "b", "watch": ["/etc/a.conf"]}]
+    result = host(*units, restart=False, changed_paths=["/etc/a.conf"])
+    assert (result["stale"], result["restarted"], result["started"]) == (["a.service"], [], ["b.service"])
+    assert host(*units, changed_paths=["/etc/a.conf"])["stale"] == []
+
+
 def test_restarts_what_watches_a_changed_path(host: Host) -> None:
     host.set({"a.service": {}, "b.service": {}})
     units = ({"name": "a", "watch": ["/nowhere/conf"]}, {"name": "b", "watch": ["/nowhere/con"]})

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules that restart, grow and shrink a RabbitMQ cluster, with tools that only keep books."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Run
+
+NODES = ["rabbit@a", "rabbit@b", "rabbit@c"]
+TOOL = """#!{python}
+import json, os, sys
+name, arguments = os.path.basename(sys.argv[0]), [each for each in sys.argv[1:] if each not in ("--quiet", "-q")]
+state = json.load(open(os.environ["FAKE_RABBITMQ"]))
+line = " ".join([name, *arguments])
+if arguments[0] not in ("cluster_status", "list_queues"):
+    with open(os.environ["FAKE_RABBITMQ"] + ".log", "a") as log:
+        log.write(line + "\\n")
+if state.get("fails") and state["fails"] in line:
+    print("it fails", file=sys.stderr)
+    sys.exit(1)
+if arguments[0] == "cluster_status":
+    print(json.dumps(state["status"]))
+if arguments[0] == "list_queues":
+    print(json.dumps(state["queues"]))
+if arguments[0] == "grow":
+    for queue in state["queues"]:
+        queue["members"].append(arguments[1])
+        queue["online"].append(arguments[1])
+if arguments[0] == "forget_cluster_node":
+    state["status"]["disk_nodes"].remove(arguments[1])
+json.dump(state, open(os.environ["FAKE_RABBITMQ"], "w"))
+"""
+
+
+class Broker:
+    """The node of a host, and its tools."""
+
+    def __init__(self, run: Run, file: Path) -> None:
+        self.run, self.file = run, file
+
+    def set(self, running: list[str] = NODES, members: list[str] = NODES, fails: str = "") -> None:
+        status = {"disk_nodes": NODES, "running_nodes": running, "partitions": {}, "maintenance_status": {}}
+        online = [node for node in members if node in running]
+        queues = [{"name": "q", "type": "quorum", "members": members, "online": online}]
+        self.file.write_text(json.dumps({"status": status, "queues": queues, "fails": fails}))
+
+    def restart(self, **more: Any) -> dict[str, Any]:
+        arguments = {"node": "rabbit@a", "members": NODES, "units": ["epmd.socket", "rabbitmq-server.service"]}
+        return self.run("rabbitmq_restart", **{**arguments, **more})
+
+    def members(self, **more: Any) -> dict[str, Any]:
+        return self.run("rabbitmq_members", vhost="shop", timeout=1, **more)
+
+    @property
+    def did(self) -> list[str]:
+        log = self.file.with_name("state.json.log")
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def broker(run_module: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Broker:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("rabbitmqctl", "rabbitmq-upgrade", "rabbitmq-queues", "systemctl"):
+        (programs / name).write_text(TOOL.format(python=sys.executable))
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_RABBITMQ", str(tmp_path / "state.json"))
+    return Broker(run_module, tmp_path / "state.json")
+
+
+def test_a_node_is_drained_before_it_is_restarted(broker: Broker) -> None:
+    broker.set()
+    assert broker.restart()["changed"] is True
+    assert broker.did == [
+        "rabbitmq-upgrade await_online_quorum_plus_one --timeout 300",
+        "rabbitmq-upgrade drain",
+        "systemctl is-active rabbitmq-server.service",
+        "systemctl stop rabbitmq-server.service",
+        "systemctl restart epmd.socket",
+        "systemctl start rabbitmq-server.service",
+    ]
+
+
+def test_a_node_is_drained_for_those_who_stop_it_themselves(broker: Broker) -> None:
+    broker.set()
+    assert broker.restart(state="drained")["diff"]["after"] == "drain rabbit@a\n"
+    assert broker.did[-1] == "rabbitmq-upgrade drain"
+    assert broker.restart(state="drained", members=["rabbit@a"])["changed"] is False
+
+
+def test_a_node_alone_is_simply_restarted(broker: Broker) -> None:
+    broker.set()
+    broker.restart(members=["rabbit@a"], units=["rabbitmq-server.service"])
+    assert broker.did[1:] == ["systemctl stop rabbitmq-server.service", "systemctl start rabbitmq-server.service"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_no_second_node_is_taken_away(broker: Broker, check: bool) -> None:
+    broker.set(running=NODES[:2])
+    result = broker.restart(check=check)
+    assert result["msg"].startswith("rabbit@c does not run, so rabbit@a was not restarted")
+    assert broker.did == []
+
+
+def test_a_dry_run_restarts_nothing(broker: Broker) -> None:
+    broker.set()
+    assert broker.restart(check=True)["changed"] is True
+    assert broker.did == []
+
+
+def test_a_queue_that_would_lose_its_majority_keeps_the_node_up(broker: Broker) -> None:
+    broker.set(fails="await_online_quorum_plus_one")
+    result = broker.restart()
+    assert "Without rabbit@a queues would have no majority" in result["msg"]
+    assert len(broker.did) == 1
+
+
+def test_a_node_that_does_not_come_back_is_said(broker: Broker) -> None:
+    broker.set(fails="systemctl start")
+    result = broker.restart()
+    assert result["msg"].startswith("rabbit@a did not come back, and nothing else was restarted")
+
+
+def test_every_queue_gets_a_member_on_every_node_once(broker: Broker) -> None:
+    broker.set(members=NODES[:2])
+    assert broker.members(nodes=NODES, check=True)["changed"] is True
+    result = broker.members(nodes=NODES, diff=True)
+    assert (result["changed"], result["diff"]["after"]) == (True, "1 queues get a member on rabbit@c\n")
+    assert broker.did == ["rabbitmq-queues grow rabbit@c all --vhost-pattern ^shop$"]
+    assert broker.members(nodes=NODES)["changed"] is False
+    assert len(broker.did) == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        (NODES, "rabbit@c belongs to the cluster and does not run"),
+        ([*NODES[:2], "rabbit@d"], "rabbit@d did not join rabbit@a, rabbit@b, rabbit@c"),
+    ],
+)
+def test_a_node_that_is_not_there_is_said(broker: Broker, nodes: list[str], says: str) -> None:
+    broker.set(running=NODES[:2])
+    assert broker.members(nodes=nodes)["msg"].startswith(says)
+    assert broker.did == []
+
+
+def test_a_dead_node_is_forgotten(broker: Broker) -> None:
+    broker.set(running=NODES[:2])
+    assert broker.members(forget="rabbit@c", check=True)["changed"] is True
+    assert broker.did == []
+    assert broker.members(forget="rabbit@c")["members"] == NODES[:2]
+    assert broker.did == ["rabbitmq-queues shrink rabbit@c", "rabbitmqctl forget_cluster_node rabbit@c"]
+
+
+def test_a_running_node_is_not(broker: Broker) -> None:
+    broker.set()
+    assert broker.members(forget="rabbit@c")["msg"].startswith("rabbit@c runs: stop it first")
+    assert broker.did == []
+
+
+def test_the_data_of_a_virgin_host(run_module: Run) -> None:
+    look: Callable[..., dict[str, Any]] = run_module
+    result = look("rabbitmq_data", node="rabbit@nobody-has-this-name", nodes=NODES)
+    assert (result["changed"], result["data"], result["members"]) == (False, False, [])

@@ -1052,6 +1052,14 @@ def _producer(settings: Mapping[str, Any], broker: Mapping[str, Any], backend: M
     if broker["kind"] != "redis":  # they are there, and a producer has no right to declare them
         own["task_queues"] = {name: {**queue, "no_declare": True} for name, queue in own["task_queues"].items()}
     urls = {"broker_url": with_password(broker["url"], "", broker["producer_user"]), "result_backend": backend["url"]}
+    # Sentinels know the same users; who has celeryops_runtime need not say so.
+    logins = {
+        "broker_transport_options": broker["producer_user"] or broker["user"],
+        "result_backend_transport_options": backend["user"],
+    }
+    for name, user in logins.items():
+        if "master_name" in own.get(name, {}):
+            own[name] = {**own[name], "sentinel_kwargs": {"username": user, "password": ""}}
     return {key: url for key, url in urls.items() if url} | own
 
 

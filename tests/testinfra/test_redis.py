@@ -45,6 +45,15 @@ def test_users_may_do_what_kombu_does_and_no_more(node: Node, place: Place, who:
     assert not allowed, f"{login[1]} may {', '.join(allowed)}"
 
 
+@pytest.mark.producers
+def test_producers_add_and_take_nothing(node: Node, place: Place) -> None:
+    login = ["AUTH", node.host.plan["broker"]["producer_user"], node.host["celery_producer_password"]]
+    answers = redis_says(place, login, ["LLEN", "default"], ["RPOP", "default"], ["DEL", "default"], *FORBIDDEN)
+    assert answers[0] == "+OK"
+    assert answers[1].startswith(":")
+    assert all(answer.startswith("-NOPERM") for answer in answers[2:]), answers
+
+
 def test_what_was_accepted_is_on_the_disk_and_never_evicted(node: Node) -> None:
     lines = set(node.output("cat /etc/redis/redis.conf").splitlines())
     assert {"appendonly yes", "appendfsync always", "maxmemory-policy noeviction"} <= lines

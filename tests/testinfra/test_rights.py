@@ -45,6 +45,8 @@ REFUSED = {
         ("get", "{queue}"),
     ],
 }
+#: Where the settings have the login for Sentinels, besides the URL.
+OPTIONS = {"broker_url": "broker_transport_options", "result_backend": "result_backend_transport_options"}
 CASES = [
     (user, operation, name, allowed)
     for table, allowed in ((ALLOWED, True), (REFUSED, False))
@@ -75,7 +77,9 @@ class TestRabbitMQ:
         }
         words = {**broker, "queue": broker["queues"][0]}
         cases = [(user, op, name.format(**words), allowed) for user, op, name, allowed in CASES if user in own]
-        found = node.call(rights, {"urls": urls, "attempts": [case[:3] for case in cases]}, python(node.host))
+        tls = node.host.plan["settings"].get("broker_use_ssl")
+        data = {"urls": urls, "ssl": tls, "attempts": [case[:3] for case in cases]}
+        found = node.call(rights, data, python(node.host))
         wrong = [
             f"the {user}'s user {'may not' if allowed else 'may'} {operation} {name!r}"
             for (user, operation, name, allowed), was in zip(cases, found, strict=True)
@@ -86,7 +90,7 @@ class TestRabbitMQ:
 
     def test_only_the_monitor_sees_the_management_api(self, node: Node, first: Callable[[str], Node]) -> None:
         broker = first("broker")
-        web = Web(broker.forward(*expected.listening(broker.host)["management"]))
+        web = Web(broker.reach("management"))
         names = {user["password_in"]: user["name"] for user in broker.host.plan["broker"]["users"]}
         for role, secret in passwords(broker.host).items():
             status = web.as_user(names[secret], broker.host[secret]).ask("/api/queues").status
@@ -102,6 +106,10 @@ def test_an_application_elsewhere_sends_with_what_the_plan_prints(node: Node) ->
     for key, secret in (("broker_url", "celery_producer_password"), ("result_backend", "celery_result_password")):
         user = expected.user_of(settings[key])
         settings[key] = expected.with_login(settings[key], user, host[secret])
+        options = settings.get(OPTIONS[key], {})
+        if "sentinel_kwargs" in options:
+            login = {**options["sentinel_kwargs"], "password": host[secret]}
+            settings[OPTIONS[key]] = {**options, "sentinel_kwargs": login}
     data = {"settings": settings, "task": "shop.tasks.ping", "timeout": 60}
     answers = node.call(elsewhere, data, python(host))
     assert len(answers) == 2 * len(settings["task_queues"])

@@ -43,6 +43,10 @@ def problems(values: Mapping[str, Any]) -> list[str]:
 def _replicas(values: Mapping[str, Any]) -> list[str]:
     """Only where there are several: whether a replica can take over, and nobody else can."""
     replicas = values.get("redis_replicas") or []
+    if not isinstance(replicas, list) or not all(
+        isinstance(r, Mapping) and {"name", "address"} <= {*r} for r in replicas
+    ):
+        return ["redis_replicas must be a list of mappings: write - {name: redis1, address: 10.0.0.11}."]
     names = [str(replica["name"]) for replica in replicas]
     if len(names) < 2:
         return []

@@ -271,6 +271,8 @@ def test_several_redis_are_reached_through_their_sentinels() -> None:
     assert (options["master_name"], options["copies"]) == ("celery", 1)
     assert plan["settings"]["result_backend_transport_options"] == {"master_name": "celery"}
     assert "sentinel://celery@10.0.0.2:26379/0" in plan["producer"]["broker_url"]
+    for name, user in (("broker_transport_options", "celery"), ("result_backend_transport_options", "results")):
+        assert plan["producer"][name]["sentinel_kwargs"] == {"username": user, "password": ""}
     assert plan["redis"] == {"hosts": hosts("r1", "r2", "r3"), "broker": True, "majority": 2, "min_replicas": 1}
 
 
@@ -310,6 +312,14 @@ def test_sentinels_that_could_not_decide_are_refused(changes: dict[str, Any], sa
 )
 def test_settings_that_do_not_go_with_redis(settings: dict[str, Any], says: str) -> None:
     assert says in " ".join(problems_of(celery_broker="redis", celery_settings=settings))
+
+
+def test_a_cluster_over_tls() -> None:
+    plan = plan_of(celery_topology=cluster("a", "b", "c"), celery_tls=True)
+    assert sorted(plan["broker"]["url"].split(";")) == [f"amqps://celery@10.0.0.{n}:5671/celery" for n in (1, 2, 3)]
+    assert plan["producer"]["broker_url"].count("amqps://") == 3
+    # A client goes on checking the first one's name, for which every certificate is.
+    assert plan["settings"]["broker_use_ssl"]["server_hostname"] == "10.0.0.1"
 
 
 def test_users_of_a_redis_that_is_broker_and_backend() -> None:

@@ -43,6 +43,6 @@ def main(data: Any) -> list[bool]:
     found = []
     for user, operation, name in data["attempts"]:
         options = {"confirm_publish": True, "read_timeout": 10, "write_timeout": 10}
-        with Connection(data["urls"][user], transport_options=options) as connection:
+        with Connection(data["urls"][user], ssl=data["ssl"] or False, transport_options=options) as connection:
             found.append(allowed(connection, operation, name))
     return found

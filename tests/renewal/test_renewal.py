@@ -59,7 +59,7 @@ with app.connection() as broker, broker.channel() as channel:
     same = [broker.connection.transport.sock, store.connection._sock] == sockets and store.client_id() == first
     print(json.dumps({{"same": same, "signalled": os.path.exists("{SIGNAL}")}}))
 END
-/usr/local/sbin/celery-run python /var/lib/celery/hold.py
+/usr/local/sbin/celery-run python /var/lib/celery/hold.py </dev/null
 rm -f /var/lib/celery/hold.py {SIGNAL}
 """
 

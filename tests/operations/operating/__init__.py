@@ -59,9 +59,10 @@ class Machines:
     def run(self, script: str, host: str = STACK) -> str:
         """What a script on a machine prints; it must succeed."""
         config = ROOT / ".cache" / SCENARIO / "ssh_config"
+        # As an argument: rabbitmqctl would read the rest of a script that comes over standard input.
         done = subprocess.run(
-            ["ssh", "-F", str(config), host, "bash", "-euo", "pipefail", "-s"],
-            input=script,
+            ["ssh", "-F", str(config), host, f"bash -euo pipefail -c {shlex.quote(script)}"],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,

@@ -79,7 +79,7 @@ def still_used(connections: Iterable[Mapping[str, Any]], names: Iterable[str]) -
     peers: dict[str, list[str]] = {}
     for connection in connections:
         if connection["user"] in wanted:
-            peers.setdefault(connection["user"], []).append(str(connection["peer_host"]))
+            peers.setdefault(connection["user"], []).append(_address(connection["peer_host"]))
     if not peers:
         return None
     shown = "; ".join(
@@ -90,3 +90,10 @@ def still_used(connections: Iterable[Mapping[str, Any]], names: Iterable[str]) -
         f"Old users are still in use, and stay: {shown}. Give whoever connects from there the new user and password, "
         "and run this playbook again."
     )
+
+
+def _address(peer: Any) -> str:
+    """RabbitMQ's JSON shows an address as its numbers."""
+    if not isinstance(peer, list):
+        return str(peer)
+    return ".".join(map(str, peer)) if len(peer) == 4 else ":".join(f"{part:x}" for part in peer)

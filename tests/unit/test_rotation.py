@@ -90,8 +90,8 @@ def test_what_is_missing_and_what_is_left() -> None:
 
 def test_who_is_still_connected() -> None:
     connections = [
-        {"user": "celery", "peer_host": "10.0.0.7"},
-        {"user": "celery", "peer_host": "10.0.0.7"},
+        {"user": "celery", "peer_host": [10, 0, 0, 7]},
+        {"user": "celery", "peer_host": [10, 0, 0, 7]},
         {"user": "celery-2", "peer_host": "10.0.0.8"},
     ]
     used = rotation.still_used(connections, ["celery", "monitor"])

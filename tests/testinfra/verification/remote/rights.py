@@ -17,7 +17,7 @@ def main(data: Any) -> list[bool]:
         channel.queue_declare(name, durable=False, exclusive=True, auto_delete=True)
 
     def publish(channel: Any, name: str) -> None:
-        channel.basic_publish(channel.prepare_message("rights"), name, "what-nobody-binds")
+        channel.basic_publish(channel.prepare_message(b"rights", content_encoding="binary"), name, "what-nobody-binds")
 
     def get(channel: Any, name: str) -> None:
         channel.basic_get(name)  # closing the channel gives it back

@@ -145,7 +145,7 @@ def unjoined(status: Mapping[str, Any], nodes: Collection[str]) -> str | None:
 
 def quorum_queues(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The queues that have members."""
-    return [row for row in rows if str(row.get("type")).endswith("quorum") or "quorum_queue" in str(row.get("type"))]
+    return [row for row in rows if "quorum" in str(row.get("type"))]
 
 
 def lacking_members(rows: Iterable[Mapping[str, Any]], nodes: Iterable[str]) -> dict[str, list[str]]:

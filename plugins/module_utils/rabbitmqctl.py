@@ -46,7 +46,7 @@ def call(tool: str, timeout: float, *arguments: str) -> str:
 class Tools:
     """RabbitMQ's command line tools, which live side by side; ``tool`` is rabbitmqctl."""
 
-    def __init__(self, tool: str, timeout: float = 60) -> None:
+    def __init__(self, tool: str, timeout: float = 180) -> None:
         self.tool, self.timeout = tool, timeout
 
     def run(self, name: str, *arguments: str, timeout: float | None = None) -> str:

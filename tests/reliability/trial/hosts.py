@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -103,18 +104,24 @@ def address(host: str) -> str:
 def playbook(name: str, *arguments: str) -> None:
     """Run one of the collection's playbooks against the machines."""
     program = Path(sys.executable).with_name("ansible-playbook")
-    rotated = ["-e", f"@{SECRETS}"] if SECRETS.exists() else []
+    rotated = ["--extra-vars", f"@{SECRETS}"] if SECRETS.exists() else []
     command = [str(program), "--inventory", str(INVENTORY), name, *rotated, *arguments]
     local(*command, environment={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"})
 
 
 @cache
 def variables() -> Mapping[str, Any]:
-    """What the inventory declares for all hosts."""
+    """What the inventory declares for all hosts, and what took its place."""
     declared: dict[str, Any] = {**_DECLARED["vars"]}
     for file in sorted((INVENTORY / "group_vars").glob("**/*.yml")):
         declared |= yaml.safe_load(file.read_text(encoding="utf-8"))
-    return declared
+    return {**declared, **(json.loads(SECRETS.read_text(encoding="utf-8")) if SECRETS.exists() else {})}
+
+
+def put(secrets: Mapping[str, Any]) -> None:
+    """Let these take the place of what the inventory declares."""
+    SECRETS.write_text(json.dumps(secrets), encoding="utf-8")
+    variables.cache_clear()
 
 
 def broker() -> str:

@@ -76,10 +76,12 @@ def broker_url(user: str, password: str, vhost: str) -> str:
     return ";".join(f"amqp://{user}:{password}@{hosts.address(broker)}:5672/{vhost}" for broker in BROKERS)
 
 
-def sender(user: str, password: str) -> Celery:
+def sender() -> Celery:
     """A producer that is configured as the documentation says."""
+    generation = hosts.variables().get("celery_generation", 1)
+    user = "producer" if generation == 1 else f"producer-{generation}"
     SETTINGS.write_text(hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json"), encoding="utf-8")
-    return client(broker_url(user, password, "celery"))
+    return client(broker_url(user, hosts.variables()["celery_producer_password"], "celery"))
 
 
 def client(url: str) -> Celery:
@@ -100,7 +102,7 @@ def deployed() -> Side:
     return kind(
         name="deployed",
         url=broker_url(user, variables[secret], "celery"),
-        producer=sender("producer", variables["celery_producer_password"]),
+        producer=sender(),
         queues={name: entry.get("instances", 1) * len(entry.get("hosts", WORKERS)) for name, entry in workers.items()},
         units={
             host: tuple(

@@ -152,6 +152,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -185,13 +186,18 @@ class Api:
     """The node's management API."""
 
     def __init__(self, given: dict[str, Any]) -> None:
-        user, password, ca_file = (given[name] for name in ("admin_user", "admin_password", "ca_file"))
-        self.url = api_url(given["address"], given["management_port"], "https" if ca_file else "http")
+        user, password, self.ca_file = (given[name] for name in ("admin_user", "admin_password", "ca_file"))
+        self.url = api_url(given["address"], given["management_port"], "https" if self.ca_file else "http")
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self.headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
-        # The node is on this host: a proxy from the environment has no business in between.
-        verified = [urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))] if ca_file else []
-        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *verified)
+
+    @cached_property
+    def opener(self) -> urllib.request.OpenerDirector:
+        """The node is on this host: a proxy from the environment has no business in between."""
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self.ca_file:
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca_file)))
+        return urllib.request.build_opener(*handlers)
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Ask, and return whatever status is answered."""

@@ -40,6 +40,12 @@ def look(node: str, data: str = DATA, cookie: str = COOKIE) -> Found:
     )
 
 
+def inter_node(command_line: str) -> str:
+    """What a node that runs by this command speaks to others: "plain" or "tls"; empty where it does not run."""
+    words = command_line.split()
+    return "" if not words else "tls" if "inet_tls" in words else "plain"
+
+
 def members(text: str) -> frozenset[str]:
     """The nodes in RabbitMQ's file cluster_nodes.config, an Erlang term."""
     return frozenset(_NODE.findall(text))
@@ -133,7 +139,7 @@ def unjoined(status: Mapping[str, Any], nodes: Collection[str]) -> str | None:
     if missing := sorted(set(nodes) - there):
         return (
             f"{', '.join(missing)} did not join {', '.join(sorted(there))}: see /var/log/rabbitmq there, and whether "
-            "the nodes reach each other at the ports 4369 and 25672."
+            "the nodes reach each other at the ports 4369, 25672 and 35672 to 35682."
         )
     if down := [name for name in not_running(status) if name in nodes]:
         return f"{', '.join(down)} belongs to the cluster and does not run: see /var/log/rabbitmq there."

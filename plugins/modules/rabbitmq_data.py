@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: rabbitmq_data
 short_description: See whether the data on this host is that of its RabbitMQ node, and of its cluster
 description:
-  - Reads files only; it changes nothing, and asks no node.
+  - Reads files and the node's command line; it changes nothing, and asks no node.
   - Fails, with one sentence, when the host holds the data of a node of another name, of a cluster with nodes that
     O(nodes) does not name, or of a cluster with another cookie.
 author: celeryops.stack maintainers (@celeryops)
@@ -54,10 +54,27 @@ members:
   type: list
   elements: str
   returned: always
+inter_node:
+  description: What the running node speaks to others, V(plain) or V(tls); empty where it does not run.
+  type: str
+  returned: always
 """
 
+import subprocess
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.stack.plugins.module_utils.cluster import look, misfit
+from ansible_collections.celeryops.stack.plugins.module_utils.cluster import inter_node, look, misfit
+
+
+def command_line() -> str:
+    """That of the node's process; empty where it does not run."""
+    asked = ["systemctl", "show", "--property=MainPID", "--value", "rabbitmq-server.service"]
+    pid = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        return Path("/proc", pid or "0", "cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
+    except OSError:  # no such unit, or it has just ended
+        return ""
 
 
 def main() -> None:
@@ -74,7 +91,13 @@ def main() -> None:
     found = look(node)
     if sentence := misfit(found, node, module.params["nodes"], module.params["erlang_cookie"]):
         module.fail_json(msg=sentence)
-    module.exit_json(changed=False, node=node, data=node in found.data, members=sorted(found.members))
+    module.exit_json(
+        changed=False,
+        node=node,
+        data=node in found.data,
+        members=sorted(found.members),
+        inter_node=inter_node(command_line()),
+    )
 
 
 if __name__ == "__main__":

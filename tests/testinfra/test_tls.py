@@ -60,6 +60,15 @@ def test_a_client_that_does_not_know_the_ca_turns_away(node: Node, secured: str)
         handshake(node.reach(secured).trusting(ssl.create_default_context()))
 
 
+@pytest.mark.on("broker")
+@pytest.mark.cluster
+def test_who_shows_no_certificate_is_no_other_node(node: Node) -> None:
+    stranger = node.authority
+    stranger.maximum_version = ssl.TLSVersion.TLSv1_2  # its handshake ends with the server's verdict
+    with pytest.raises(ssl.SSLError, match=r"HANDSHAKE_FAILURE|CERTIFICATE_REQUIRED"):
+        handshake(node.reach("inter-node").trusting(stranger))
+
+
 def test_old_versions_are_refused(node: Node, secured: str) -> None:
     old = node.authority
     old.set_ciphers("ALL:@SECLEVEL=0")

@@ -163,3 +163,15 @@ class TestForgetting:
     )
     def test_refused(self, seen: dict[str, Any], rows: list[dict[str, Any]], node: str, says: str) -> None:
         assert says in (cluster.may_be_forgotten(seen, rows, node) or "")
+
+
+@pytest.mark.parametrize(
+    ("command_line", "speaks"),
+    [
+        ("", ""),
+        ("/usr/lib/erlang/bin/beam.smp -- -s rabbit boot -kernel net_ticktime 20", "plain"),
+        ("/usr/lib/erlang/bin/beam.smp -- -s rabbit boot -proto_dist inet_tls -ssl_dist_optfile /etc/a.config", "tls"),
+    ],
+)
+def test_what_a_node_speaks_to_others(command_line: str, speaks: str) -> None:
+    assert cluster.inter_node(command_line) == speaks

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,10 +31,12 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CA_ON_HOST = "/etc/celery/tls-ca.pem"
 NAMES = ["broker1", "10.0.0.5", "127.0.0.1"]
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 PASSPHRASE = "-".join(["open", "the", "door"])
 #: Several hosts: the broker and the backend are elsewhere for the worker.
 APART = {
@@ -74,8 +76,10 @@ class Signer:
     def finish(self, builder: x509.CertificateBuilder, authority: bool = False) -> x509.Certificate:
         return builder.add_extension(x509.BasicConstraints(authority, None), True).sign(self.key, hashes.SHA256())
 
-    def of_host(self, *names: str, start: datetime = NOW, days: int = 365) -> tuple[str, str]:
-        """A certificate for these names, and its key."""
+    def of_host(
+        self, *names: str, start: datetime = NOW, days: int = 365, uses: Sequence[x509.ObjectIdentifier] = ()
+    ) -> tuple[str, str]:
+        """A certificate for these names and uses, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self.builder(x509.Name([]), key, start, days)
         if names:
@@ -84,6 +88,8 @@ class Signer:
                 for name in names
             ]
             builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=False)
+        if uses:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         return text(self.finish(builder)), private(key)
 
 
@@ -306,6 +312,7 @@ def values(content: dict[str, str] | None = None, **given: Any) -> dict[str, Any
     return {
         "tls_directory": "/etc/rabbitmq/tls",
         "tls_names": NAMES,
+        "tls_peer_name": "",
         "tls_ca_directory": "/inventory/.tls",
         "tls_ca_passphrase": "",
         "tls_ca_certificate": "",
@@ -336,6 +343,8 @@ def test_good_files_are_fine(ca: Signer) -> None:
     between = Signer("between", by=ca)
     pem, key = between.of_host(*NAMES)
     assert tls.problems(brought(pem + between.pem, key, ca.pem), NOW) == []
+    for uses in ((), (SERVER, CLIENT)):
+        assert tls.problems(brought(*ca.of_host(*NAMES, uses=uses), ca.pem, tls_peer_name="broker1"), NOW) == []
     assert tls.problems(own(ca.pem, private(ca.key)), NOW) == []
     assert tls.problems(own(ca.pem, private(ca.key, PASSPHRASE), tls_ca_passphrase=PASSPHRASE), NOW) == []
 
@@ -361,6 +370,14 @@ REFUSED: dict[str, tuple[Callable[[Signer], dict[str, Any]], list[str]]] = {
     "for another host": (
         lambda ca: brought(*ca.of_host("10.0.0.6", "127.0.0.1"), ca.pem),
         ["celery_tls_certificate (/files/certificate.pem) is not for 10.0.0.5, ", "have these put into it"],
+    ),
+    "for no node of a cluster": (
+        lambda ca: brought(*ca.of_host(*NAMES), ca.pem, tls_peer_name="broker2"),
+        ["is not for a node of a cluster: have broker2 put into it, as a DNS name"],
+    ),
+    "for servers only": (
+        lambda ca: brought(*ca.of_host(*NAMES, uses=[SERVER]), ca.pem, tls_peer_name="broker1"),
+        ["is not for a node of a cluster", "client (clientAuth)"],
     ),
     "another key": (
         wrong_key,

@@ -88,6 +88,12 @@ def _brought(values: Mapping[str, Any], now: datetime) -> list[str]:
             f"{shown['certificate']} is not for {', '.join(missing)}, where clients reach {values['tls_names'][0]}: "
             "have these put into it, as IP addresses among its alternative names."
         )
+    peer = values["tls_peer_name"]
+    if peer and (certificates.not_for(mine, [peer]) or not certificates.both_ways(mine)):
+        found.append(
+            f"{shown['certificate']} is not for a node of a cluster: have {peer} put into it, as a DNS name among its "
+            "alternative names, and both uses, server (serverAuth) and client (clientAuth)."
+        )
     return found
 
 

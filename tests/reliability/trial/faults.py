@@ -26,6 +26,8 @@ NEARLY_THE_LIMIT = 35
 #: Seconds that a unit may take to restart among tasks of 5 s: those it was given last, and its start.
 WARM_STOP = 20
 WORKER_UNITS = "systemctl list-units --plain --no-legend 'celery-worker-*@*.service' | cut -d' ' -f1"
+#: What certificate new connections are shown.
+SERIAL = "openssl s_client -connect 127.0.0.1:5671 </dev/null 2>/dev/null | openssl x509 -noout -serial"
 #: Seconds that long tasks take among which a release goes out.
 LONG = 10
 
@@ -274,8 +276,19 @@ def rotate(scene: Scene) -> None:
 
 
 def refused_logins() -> int:
-    """How often somebody came to the broker with a password that was not good."""
-    return int(hosts.shell(BROKERS[0], "cat /var/log/rabbitmq/*.log | grep -c 'login refused' || true"))
+    """How often somebody came to a broker with a password that was not good."""
+    count = "cat /var/log/rabbitmq/*.log | grep -c 'login refused' || true"
+    return sum(int(hosts.shell(host, count)) for host in BROKERS)
+
+
+def renew(scene: Scene) -> None:
+    """Every certificate is made again, at a time of the operator's choosing."""
+    shown = [hosts.shell(host, SERIAL) for host in BROKERS]
+    shutil.rmtree(hosts.CACHE / "tls" / "issued")
+    hosts.playbook("playbooks/broker.yml")
+    same = [host for host, old in zip(BROKERS, shown, strict=True) if hosts.shell(host, SERIAL) == old]
+    if same:
+        raise RuntimeError(f"{', '.join(same)} still shows the old certificate")
 
 
 # --- a cluster of brokers ---------------------------------------------------------------------------------------------
@@ -445,6 +458,9 @@ ONE_BROKER = {
     ),
 }
 # The last one: the producer of those before has a password that is not good any more.
+CERTIFICATES = {
+    "renewal": Fault("every certificate renewed", renew, capacity=True, gentle=True),
+}
 ROTATION = {
     "rotation": Fault("every password replaced (rotate_secrets.yml)", rotate, capacity=True, gentle=True),
 }
@@ -472,7 +488,7 @@ CLUSTER = {
 }
 FAULTS = {
     ("rabbitmq", False): ONE_BROKER | ROTATION,
-    ("rabbitmq", True): CLUSTER,
+    ("rabbitmq", True): CLUSTER | CERTIFICATES | ROTATION,
     # Celery's own worker is compared with RabbitMQ only.
     ("redis", False): {name: replace(fault, control=False) for name, fault in ONE_BROKER.items()},
     ("redis", True): {name: replace(fault, control=False) for name, fault in (ONE_BROKER | REPLICAS).items()},

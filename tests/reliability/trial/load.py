@@ -98,8 +98,9 @@ class Stream:
 class Watch:
     """Looks at the queues all the time."""
 
-    def __init__(self, url: str, queues: Collection[str]) -> None:
+    def __init__(self, url: str, queues: Collection[str], tls: Mapping[str, Any] | None = None) -> None:
         self._url = url
+        self._tls = tls
         self._queues = list(queues)
         self._end = threading.Event()
         self._connection: Connection | None = None
@@ -113,7 +114,7 @@ class Watch:
     def _look(self) -> dict[str, Any]:
         if self._connection is None:
             options = {"read_timeout": 2, "write_timeout": 2}
-            self._connection = Connection(self._url, connect_timeout=2, transport_options=options)
+            self._connection = Connection(self._url, connect_timeout=2, transport_options=options, ssl=self._tls)
             self._connection.connect()
         with self._connection.channel() as channel:
             return {queue: channel.queue_declare(queue, passive=True) for queue in self._queues}

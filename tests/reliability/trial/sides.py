@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
 from celeryops_runtime import producer
@@ -49,11 +51,11 @@ class Side:
 
     def connection(self) -> Connection:
         """A connection to its broker."""
-        return Connection(self.url, connect_timeout=5)
+        return Connection(self.url, connect_timeout=5, ssl=tls())
 
     def watch(self, queues: Collection[str]) -> Watch:
         """A watch on these queues."""
-        return Watch(self.url, queues)
+        return Watch(self.url, queues, tls())
 
 
 class RedisSide(Side):
@@ -73,7 +75,16 @@ def broker_url(user: str, password: str, vhost: str) -> str:
     if KIND == "redis":
         scheme, port = ("sentinel", 26379) if len(BROKERS) > 1 else ("redis", 6379)
         return ";".join(f"{scheme}://{user}:{password}@{hosts.address(host)}:{port}/0" for host in BROKERS)
-    return ";".join(f"amqp://{user}:{password}@{hosts.address(broker)}:5672/{vhost}" for broker in BROKERS)
+    scheme, port = ("amqps", 5671) if tls() else ("amqp", 5672)
+    return ";".join(f"{scheme}://{user}:{password}@{hosts.address(broker)}:{port}/{vhost}" for broker in BROKERS)
+
+
+def tls() -> dict[str, Any] | None:
+    """What the broker is verified by, where it speaks TLS."""
+    if not hosts.variables().get("celery_tls"):
+        return None
+    options = {"ca_certs": str(hosts.CACHE / "tls" / "ca.pem"), "cert_reqs": ssl.CERT_REQUIRED}
+    return {**options, "server_hostname": hosts.address(BROKERS[0])}
 
 
 def sender() -> Celery:
@@ -88,6 +99,8 @@ def client(url: str) -> Celery:
     """What speaks to the broker at that URL by the plan's settings."""
     app = Celery("producer", broker=url)
     producer.configure(app, SETTINGS)
+    if tls():  # the file of the CA is elsewhere here
+        app.conf.broker_use_ssl = tls()
     return app
 
 

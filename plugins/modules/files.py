@@ -46,6 +46,7 @@ options:
         description:
           - Name of a folder in the role's files, copied as it is into the folder O(files[].path).
           - That folder then belongs to this entry, whatever else is in it is removed, except C(__pycache__).
+          - A diff shows what changes in a file of it, not all of a new one.
         type: str
       owner:
         description: Owner, by name or number.
@@ -210,7 +211,7 @@ class Converger:
         for name in inner:
             self.directory(os.path.join(path, name), folders)
         for name, content in members.items():
-            self.file(os.path.join(path, name), content, files, secret=secret)
+            self.file(os.path.join(path, name), content, files, secret=secret, brief=True)
 
     def _remove_strays(self, path: str, members: set[str], inner: set[str]) -> None:
         for name in list_files(Path(path)):
@@ -237,8 +238,8 @@ class Converger:
             os.mkdir(path, 0o700)
             wanted.apply(path)
 
-    def file(self, path: str, content: bytes, wanted: Attributes, *, secret: bool = False) -> None:
-        """Make path a regular file with this content and these attributes."""
+    def file(self, path: str, content: bytes, wanted: Attributes, *, secret: bool = False, brief: bool = False) -> None:
+        """Make path a regular file with this content and these attributes; a brief diff does not show a new one."""
         if os.path.isdir(path) and not os.path.islink(path):
             raise Impossible(f"{path} is a folder where a file is wanted: move it away")
         plain = os.path.isfile(path) and not os.path.islink(path)
@@ -246,7 +247,8 @@ class Converger:
         if old == content:
             self._repair(path, wanted)
             return
-        self._note(path, before=shown(old, secret, "old"), after=shown(content, secret, "new"))
+        after = f"({len(content)} bytes)\n" if brief and old is None else shown(content, secret, "new")
+        self._note(path, before=shown(old, secret, "old"), after=after)
         if not self.check_mode:
             self._need_parent(path)
             write(path, content, wanted)

@@ -155,6 +155,15 @@ def test_a_tree_is_copied_and_owned(files: Files) -> None:
     assert files(entry)["changed"] is False
 
 
+def test_a_diff_of_a_tree_shows_what_changes_but_no_new_file(files: Files) -> None:
+    def diffs(content: bytes) -> list[tuple[str, str]]:
+        result = files({"path": "lib", "members": {"a.py": content}}, diff=True)
+        return [(each["before"], each["after"]) for each in result["diff"]]
+
+    assert diffs(b"one\n") == [("", "a folder\n"), ("", "(4 bytes)\n")]
+    assert diffs(b"two\n") == [("one\n", "two\n")]
+
+
 def test_absent_removes_files_folders_and_links(files: Files) -> None:
     (files.root / "keep").mkdir()
     (files.root / "d" / "e").mkdir(parents=True)

@@ -19,7 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--control-tasks", type=int, default=200, help="the same with Celery's defaults (200)")
     parser.addoption("--rate", type=float, default=40.0, help="tasks a second (40)")
     parser.addoption("--fault", action="append", choices=[*FAULTS], help="only this one; may be repeated")
-    parser.addoption("--rows", type=Path, help="append each row to this file, as a line of JSON")
+    parser.addoption("--rows", type=Path, help="write the rows into this file, a line of JSON each")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the file anew."""
+    if file := config.getoption("rows"):
+        file.write_text("", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,8 @@ def inventory(pytestconfig: pytest.Config) -> str:
 def run(inventory: str, **variables: int | str) -> subprocess.CompletedProcess[str]:
     """The playbooks of broker and backend."""
     extra = ["--inventory", inventory, "--extra-vars", json.dumps(variables)]
-    environment = {**os.environ, "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))}
+    config = os.environ.get("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
+    environment = {**os.environ, "ANSIBLE_CONFIG": config, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
     return subprocess.run(
         [ANSIBLE, *PLAYBOOKS, *extra], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
     )
@@ -115,22 +116,22 @@ def play(inventory: str, **variables: int | str) -> str:
 def test_renewal(host: Host, inventory: str) -> None:
     before, keys, processes = host.run(SERIALS).split(), host.run(KEYS), host.run(PROCESSES)
     assert len(before) == 5
-    holding = host.start(HOLD)
-    assert holding.stdout
-    assert holding.stdout.readline() == "holding\n"
+    with host.start(HOLD) as holding:
+        assert holding.stdout
+        assert holding.stdout.readline() == "holding\n"
 
-    play(inventory, **RENEW)
+        play(inventory, **RENEW)
 
-    amqp, management, redis, of_rabbitmq, of_redis = host.run(SERIALS).split()
-    assert (amqp, management, redis) == (of_rabbitmq, of_rabbitmq, of_redis), "new connections get an old certificate"
-    assert not {amqp, management, redis} & set(before), "it was not renewed"
-    assert host.run(KEYS) == keys, "a renewal makes no new private key"
-    assert host.run(PROCESSES) == processes, "something was restarted"
+        amqp, management, redis, of_rabbitmq, of_redis = host.run(SERIALS).split()
+        assert (amqp, management, redis) == (of_rabbitmq, of_rabbitmq, of_redis), "new connections get an old one"
+        assert not {amqp, management, redis} & set(before), "it was not renewed"
+        assert host.run(KEYS) == keys, "a renewal makes no new private key"
+        assert host.run(PROCESSES) == processes, "something was restarted"
 
-    host.run(f"touch {SIGNAL}")
-    outcome = json.loads(holding.stdout.read().splitlines()[-1])
-    assert outcome == {"same": True, "signalled": True}, "connections that were open did not live"
-    assert holding.wait(timeout=30) == 0
+        host.run(f"touch {SIGNAL}")
+        outcome = json.loads(holding.stdout.read().splitlines()[-1])
+        assert outcome == {"same": True, "signalled": True}, "connections that were open did not live"
+    assert holding.returncode == 0
 
     assert "changed=0" in play(inventory), "a renewed certificate is renewed again"
 

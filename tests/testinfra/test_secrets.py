@@ -14,14 +14,13 @@ REDIS = [
     *((f"/etc/redis/{name}", "root", "redis", 0o640) for name in ("users.acl", "sentinel.acl", "redis.conf")),
     ("/etc/redis/tls/key.pem", "redis", "redis", 0o400),
 ]
-#: Files of packages that hold a secret for a service user, by group: path, owner, group and mode.
+#: Files of packages that hold a secret for a service user, by what runs there: path, owner, group and mode.
 PACKAGED = {
-    "backend": REDIS,
-    "broker": [
+    "rabbitmq": [
         ("/var/lib/rabbitmq/.erlang.cookie", "rabbitmq", "rabbitmq", 0o400),
         ("/etc/rabbitmq/tls/key.pem", "rabbitmq", "rabbitmq", 0o400),
-        *REDIS,
     ],
+    "redis": REDIS,
 }
 
 
@@ -38,10 +37,10 @@ def test_only_root_can_read_the_credentials(node: Node) -> None:
         assert any(kind == "f" for _, _, kind, _ in entries), f"{place} on {node.name} is empty"
 
 
-@pytest.mark.parametrize("group", sorted(PACKAGED))
-def test_files_of_service_users(node: Node, group: str) -> None:
-    if group in node.host.groups:
-        for path, owner, team, mode in PACKAGED[group]:
+@pytest.mark.parametrize("service", sorted(PACKAGED))
+def test_files_of_service_users(node: Node, service: str) -> None:
+    if service in expected.listening(node.host):
+        for path, owner, team, mode in PACKAGED[service]:
             file = node.shell.file(path)
             if file.exists:
                 found = (file.user, file.group, file.mode)

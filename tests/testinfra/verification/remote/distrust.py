@@ -20,7 +20,6 @@ def outcome(connect: Callable[[], Any]) -> str:
 def main(data: Any) -> dict[str, str]:
     """Outcomes by service and by whom the client trusts."""
     from celery.utils.imports import symbol_by_name
-    from redis import Redis
 
     app = symbol_by_name(data["app"])
     broker, backend = dict(app.conf.broker_use_ssl), dict(app.conf.redis_backend_use_ssl or {})
@@ -34,6 +33,7 @@ def main(data: Any) -> dict[str, str]:
         "broker, another name": outcome(to_broker(server_hostname="another.example.org")),
     }
     if backend:
+        from redis import Redis
 
         def to_backend(**changed: Any) -> Callable[[], Any]:
             options = {key: value for key, value in backend.items() if key != "ssl_cert_reqs"}

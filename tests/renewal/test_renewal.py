@@ -100,7 +100,7 @@ def run(inventory: str, **variables: int | str) -> subprocess.CompletedProcess[s
     """The playbooks of broker and backend."""
     extra = ["--inventory", inventory, "--extra-vars", json.dumps(variables)]
     config = os.environ.get("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
-    environment = {**os.environ, "ANSIBLE_CONFIG": config, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+    environment = {**os.environ, "ANSIBLE_CONFIG": config, "ANSIBLE_FORCE_COLOR": "0"}
     return subprocess.run(
         [ANSIBLE, *PLAYBOOKS, *extra], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
     )

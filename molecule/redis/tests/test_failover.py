@@ -76,7 +76,7 @@ def wait(what: str, condition: Callable[[], object], seconds: float = 60) -> Non
 def site(*arguments: str) -> str:
     """One more run of everything."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory", str(INVENTORY), "site.yml"]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(
         [*command, *arguments], text=True, capture_output=True, check=False, cwd=ROOT, env=environment
     )

@@ -36,7 +36,7 @@ class Outcome:
 
 def local(*command: str, stdin: str = "", check: bool = True) -> Outcome:
     """A command on this machine."""
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(
         command, input=stdin, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=LONGEST
     )

@@ -106,7 +106,7 @@ def playbook(name: str, *arguments: str) -> None:
     program = Path(sys.executable).with_name("ansible-playbook")
     rotated = ["--extra-vars", f"@{SECRETS}"] if SECRETS.exists() else []
     command = [str(program), "--inventory", str(INVENTORY), name, *rotated, *arguments]
-    local(*command, environment={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"})
+    local(*command, environment={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"})
 
 
 @cache

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import ssl
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from trial.load import DEAD_LETTER, Watch
 from trial.redis import RedisWatch
 
 SETTINGS = hosts.CACHE / "settings.json"
+CA = hosts.CACHE / "tls" / "ca.pem"
 CONTROL, CONTROL_PASSWORD = "control", "control-password-of-a-test"
 CONTROL_UNIT = f"""[Unit]
 Description=Celery at its defaults
@@ -83,7 +85,7 @@ def tls() -> dict[str, Any] | None:
     """What the broker is verified by, where it speaks TLS."""
     if not hosts.variables().get("celery_tls"):
         return None
-    options = {"ca_certs": str(hosts.CACHE / "tls" / "ca.pem"), "cert_reqs": ssl.CERT_REQUIRED}
+    options = {"ca_certs": str(CA), "cert_reqs": ssl.CERT_REQUIRED}
     return {**options, "server_hostname": hosts.address(BROKERS[0])}
 
 
@@ -91,7 +93,10 @@ def sender() -> Celery:
     """A producer that is configured as the documentation says."""
     generation = hosts.variables().get("celery_generation", 1)
     user = "producer" if generation == 1 else f"producer-{generation}"
-    SETTINGS.write_text(hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json"), encoding="utf-8")
+    settings = json.loads(hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json"))
+    if tls():
+        settings["settings"]["broker_use_ssl"]["ca_certs"] = str(CA)  # its copy on this machine
+    SETTINGS.write_text(json.dumps(settings), encoding="utf-8")
     return client(broker_url(user, hosts.variables()["celery_producer_password"], "celery"))
 
 
@@ -99,8 +104,6 @@ def client(url: str) -> Celery:
     """What speaks to the broker at that URL by the plan's settings."""
     app = Celery("producer", broker=url)
     producer.configure(app, SETTINGS)
-    if tls():  # the file of the CA is elsewhere here
-        app.conf.broker_use_ssl = tls()
     return app
 
 

@@ -309,6 +309,7 @@ def await_cluster(seconds: float = 150) -> None:
 
 def busiest() -> str:
     """The broker that most clients are connected to: its loss hurts most."""
+    await_cluster()
     pids = hosts.rabbitmq(BROKERS[0], "list_connections", "pid")  # <rabbit@broker2.1732365000.912.0>
     return max(BROKERS, key=lambda host: (pids.count(f"rabbit@{host}."), host))
 

@@ -47,7 +47,9 @@ def test_a_new_password_of_the_same_user_is_refused(machines: Machines, name: st
 
 
 def test_a_new_cookie_is_refused(machines: Machines) -> None:
-    machines.refused(ROTATE, "rabbitmq_erlang_cookie is not the cookie", rabbitmq_erlang_cookie="another-cookie-of-a-test")
+    machines.refused(
+        ROTATE, "rabbitmq_erlang_cookie is not the cookie", rabbitmq_erlang_cookie="another-cookie-of-a-test"
+    )
 
 
 def test_everything_is_replaced(machines: Machines, celery_run: Callable[[str], str]) -> None:

@@ -83,7 +83,7 @@ def replicas(hosts: Sequence[Mapping[str, str]], broker: bool) -> dict[str, Any]
     """What the Redis of each of these hosts must know of the others."""
     needed = majority(len(hosts)) if len(hosts) > 1 else 0
     return {
-        "hosts": [dict(host) for host in hosts],
+        "hosts": [{"name": host["name"], "address": host["address"]} for host in hosts],
         "broker": broker,
         "majority": needed,
         # A primary that was cut off from the majority takes no more tasks, which it would forget when it comes back.

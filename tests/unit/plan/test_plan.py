@@ -258,7 +258,7 @@ def test_redis_as_broker_waits_longer_than_a_worker_may_be_silent_and_knows_no_q
 
 
 def three(kind: str = "broker") -> dict[str, Any]:
-    group = hosts("r1", "r2", "r3")
+    group = [{**host, "node": f"rabbit@{host['name']}"} for host in hosts("r1", "r2", "r3")]  # of no use to Redis
     return {kind: group, "worker": hosts("w1")} | ({} if kind == "backend" else {"backend": group})
 
 

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+
+from celeryops_audit import sources
 from celeryops_audit.registry import Audit, Check, Evidence, Found, Severity, check
+from celeryops_audit.sources import Module
 
 CHORDS = ("celery.chord", "celery.canvas.chord")
 
@@ -28,7 +33,19 @@ def chord_without_backend(check: Check, audit: Audit) -> Found:
             yield check.found(
                 "a chord is used here, but the application has no result backend",
                 place=module.at(call),
+                decidable=call not in _prepared(module),
             )
+
+
+def _prepared(module: Module) -> Iterator[ast.Call]:
+    """Calls where somebody has thought of that: has asked for a backend before, or expects the error."""
+    for node in module.nodes:
+        asks = isinstance(node, (ast.If, ast.IfExp)) and "backend" in ast.unparse(node.test).lower()
+        expects = isinstance(node, ast.Try) and any(
+            not each.type or "NotImplementedError" in ast.unparse(each.type) for each in node.handlers
+        )
+        if asks or expects:
+            yield from sources.calls_in(node)
 
 
 @check(

@@ -28,7 +28,13 @@ def test_case(case: Case, corpus: Mapping[str, Audit]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["retry-unbounded/bad_counts", "retry-unbounded/bad_deadline", "chord-without-backend/bad_prepared"]
+    "name",
+    [
+        "retry-unbounded/bad_counts",
+        "retry-unbounded/bad_deadline",
+        "chord-without-backend/bad_prepared",
+        "chord-without-backend/bad_without_plan",
+    ],
 )
 def test_who_may_have_thought_of_it_is_not_refused(name: str, corpus: Mapping[str, Audit]) -> None:
     assert not any(each.blocks for each in registry.run(corpus[name]))

@@ -401,6 +401,7 @@ def describe(app: Any, path: str, definitions: Definitions, connections: Connect
         "conf": {name: plain(value) for name, value in settings.items()},
         "brokers": brokers(app),
         "backend": "disabled" if isinstance(backend, DisabledBackend) else type(backend).__module__.split(".")[-1],
+        "backend_unset": not conf.result_backend,
         "queues": declared,
         "tasks": [task(app, each) for each in listed if not is_celerys(each)],
         "schedule": schedule(app),

@@ -142,6 +142,8 @@ class App:
     conf: Mapping[str, Any] = field(default_factory=dict)
     brokers: tuple[Broker, ...] = ()
     backend: str = "disabled"
+    #: Nothing is said of a backend; the deployment may, by environment.
+    backend_unset: bool = False
     queues: tuple[Queue, ...] = ()
     tasks: tuple[Task, ...] = ()
     schedule: tuple[Entry, ...] = ()

@@ -1,3 +1,4 @@
+# plan: {"workers": {"default": {"queues": ["celery"]}}}
 from celery import Celery, chord
 
 app = Celery("shop", broker="amqp://shop@localhost")

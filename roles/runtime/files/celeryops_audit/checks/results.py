@@ -21,19 +21,21 @@ CHORDS = ("celery.chord", "celery.canvas.chord")
     practice=15,
     fix="set result_backend (with celeryops.stack: celery_result_backend: redis)",
     why="A chord's last task starts when the results of all others are there. Without a place for results, calling it "
-    "raises NotImplementedError.",
+    "raises NotImplementedError. Without a plan, where the application names no backend at all, this is a hint: the "
+    "deployment's environment may bring one.",
     read=["https://docs.celeryq.dev/en/stable/userguide/canvas.html#important-notes"],
     decidable=True,  # it is Celery's own chord, by its import
 )
 def chord_without_backend(check: Check, audit: Audit) -> Found:
     if audit.loaded.backend != "disabled":
         return
+    certain = audit.plan is not None or not audit.loaded.backend_unset
     for module, call in audit.sources.calls():
         if module.meaning(call.func) in CHORDS:
             yield check.found(
                 "a chord is used here, but the application has no result backend",
                 place=module.at(call),
-                decidable=call not in _prepared(module),
+                decidable=certain and call not in _prepared(module),
             )
 
 

@@ -51,10 +51,11 @@ REDIS_SCHEMES = ("redis", "rediss", "sentinel")
 #: Schemes that send passwords and tasks in the clear, and what to write instead.
 PLAIN_SCHEMES = {"amqp": "amqps", "pyamqp": "amqps", "redis": "rediss"}
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+# "\Z" and not "$", which lets pass the line break that YAML's | leaves at the end.
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 _SIZE = re.compile(r"^(\d+)\s*([KMGT]?)$", re.IGNORECASE)
 _SIZE_FACTOR = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-_APP = re.compile(r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?$")
+_APP = re.compile(r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?\Z")
 
 #: Keys of one entry of ``celery_workers``: what a value must be, and the default.
 WORKER_KEYS: dict[str, tuple[str, Any]] = {
@@ -90,6 +91,22 @@ THROUGHPUT_STOP_TIMEOUT = 60
 NULLABLE = ("soft_time_limit", "time_limit", "max_tasks_per_child", "watchdog")
 #: Keys that only the prefork pool heeds.
 PREFORK_ONLY = ("soft_time_limit", "time_limit", "max_tasks_per_child", "max_memory_per_child")
+#: Bounds beyond which a unit would not start, or one that no host and no broker could serve.
+BOUNDS: dict[str, tuple[int, int]] = {
+    "concurrency": (1, 10_000),
+    "instances": (1, 100),
+    "prefetch_multiplier": (1, 10_000),
+    "tasks_max": (32, 4_194_304),  # the kernel's most processes
+    "nofile": (1024, 1_048_576),  # its most open files of one
+    "cpu_weight": (1, 10_000),  # systemd's
+    "memory_max": (64 * 1024**2, 64 * 1024**4),  # what an idle worker takes
+    "soft_time_limit": (1, 2_592_000),
+    "time_limit": (1, 2_592_000),  # 30 days
+    "stop_timeout": (1, 2_592_000),
+    "watchdog": (1, 86_400),
+}
+#: Messages that AMQP lets one consumer hold.
+PREFETCH_MOST = 65_535
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 POOLS = ("prefork", "threads")
 DELIVERIES = ("at_least_once", "at_most_once")
@@ -104,6 +121,18 @@ TIME_LIMIT = 300
 DERIVED = "remove it: the plan derives it, and no task gets lost because of it"
 #: Settings that the plan derives or that would break its promise; ``celery_settings`` may not set them.
 RESERVED_SETTINGS: dict[str, str] = {
+    **{
+        setting: f"write {key} in celery_workers"
+        for setting, key in (
+            ("task_time_limit", "time_limit"),
+            ("task_soft_time_limit", "soft_time_limit"),
+            ("worker_concurrency", "concurrency"),
+            ("worker_pool", "pool"),
+            ("worker_prefetch_multiplier", "prefetch_multiplier"),
+            ("worker_max_tasks_per_child", "max_tasks_per_child"),
+            ("worker_max_memory_per_child", "max_memory_per_child"),
+        )
+    },
     "broker_url": "write celery_broker",
     "broker_read_url": "write celery_broker",
     "broker_write_url": "write celery_broker",
@@ -333,6 +362,9 @@ def _workers(given: Any, topology: Mapping[str, Any], problems: list[str]) -> di
     hosts = _names(topology["worker"])
     for raw_name, entry in given.items():
         name, where = str(raw_name), f"celery_workers[{str(raw_name)!r}]"
+        if raw_name is None or isinstance(raw_name, bool):
+            problems.append(f"{where}: YAML takes this name for no text; write it in quotes, or rename it")
+            continue
         if not _NAME.match(name):
             problems.append(f"{where}: the name may hold letters, digits, '.', '_' and '-' only; rename it")
             continue
@@ -370,6 +402,7 @@ def _worker(
     for key, value in entry.items():
         if key in WORKER_KEYS and value is not None:
             spec[key] = _value(WORKER_KEYS[key][0], value, f"{where}.{key}", problems)
+            _within(key, spec[key], value, f"{where}.{key}", problems)
         elif key in NULLABLE:
             spec[key] = None
     if len(problems) > before:
@@ -399,8 +432,30 @@ def _worker(
     return spec
 
 
+def _within(key: str, number: Any, value: Any, where: str, problems: list[str]) -> None:
+    """A number that is one, but cannot work."""
+    least, most = BOUNDS.get(key, (0, 0))
+    if most and number is not None and not least <= number <= most:
+        if key == "memory_max":
+            problems.append(f"{where} is {value!r}; write a size from {least // 1024**2}M to {most // 1024**4}T")
+        else:
+            unit = " of seconds" if WORKER_KEYS[key][0] == "seconds" else ""
+            problems.append(f"{where} is {value!r}; write a whole number{unit} from {least} to {most}")
+
+
 def _limits(spec: dict[str, Any], entry: Mapping[str, Any], where: str, problems: list[str]) -> None:
     """The rules between the numbers of one worker."""
+    if spec["concurrency"] * spec["prefetch_multiplier"] > PREFETCH_MOST:
+        problems.append(
+            f"{where}: concurrency ({spec['concurrency']}) times prefetch_multiplier ({spec['prefetch_multiplier']}) "
+            f"is more than the {PREFETCH_MOST} messages that a worker may hold; write a prefetch_multiplier of at most "
+            f"{PREFETCH_MOST // spec['concurrency']}"
+        )
+    if spec["tasks_max"] is not None and spec["tasks_max"] < (needed := spec["concurrency"] + 16):
+        problems.append(
+            f"{where}: tasks_max ({spec['tasks_max']}) leaves no room for a concurrency of {spec['concurrency']}; "
+            f"write {needed} or more, or remove it"
+        )
     if spec["watchdog"] is not None and spec["watchdog"] < 30:
         problems.append(f"{where}.watchdog is {spec['watchdog']} s, too short for a busy host; write 30 or more")
     if spec["pool"] == "threads":
@@ -489,7 +544,11 @@ def _queues(workers: Mapping[str, Mapping[str, Any]], problems: list[str]) -> li
                 f"celery_workers: the queue name {queue!r} may hold letters, digits, '.', '_' and '-' only "
                 "(100 at most); rename it"
             )
-        elif queue.startswith(("amq.", "celery_delayed_", "celeryev")) or queue == DEAD_LETTER:
+        elif (
+            queue.startswith(("amq.", "celery_delayed_", "celeryev"))
+            or queue.endswith("celery.pidbox")
+            or queue in (DEAD_LETTER, "unacked", "unacked_index", "unacked_mutex")  # the last three are Redis'
+        ):
             problems.append(f"celery_workers: the queue name '{queue}' is used by the broker itself; rename it")
         # A delayed task arrives under '#.<queue>', which would also match a longer name that ends in it.
         for other in queues:
@@ -531,6 +590,14 @@ def _routes(given: Any, queues: list[str], problems: list[str]) -> dict[str, dic
         return {}
     routes = {}
     for pattern, queue in (given or {}).items():
+        if not isinstance(queue, str):
+            problems.append(
+                f"celery_routes[{str(pattern)!r}] is {queue!r}; write the queue's name alone, for example "
+                f"{queues[0] if queues else 'default'}"
+            )
+            continue
+        if not str(pattern):
+            problems.append("celery_routes has an empty name; write a task's name, or a glob such as 'shop.tasks.*'")
         if queues and queue not in queues:
             problems.append(
                 f"celery_routes[{str(pattern)!r}] sends to the queue {str(queue)!r}, which no entry of celery_workers "
@@ -549,7 +616,29 @@ def _extra_settings(given: Any, problems: list[str]) -> dict[str, Any]:
             problems.append(f"celery_settings.{key} may not be set here; {RESERVED_SETTINGS[key]}")
         elif not isinstance(key, str) or not re.match(r"^[a-z][a-z0-9_]*$", key):
             problems.append(f"celery_settings has {str(key)!r}; write Celery's names in lower case, such as timezone")
+    problems += _schedule_problems((given or {}).get("beat_schedule"))
     return dict(given or {})
+
+
+def _schedule_problems(schedule: Any) -> list[str]:
+    """What beat would fail on. Settings travel as JSON, which has no crontab."""
+    where = "celery_settings.beat_schedule"
+    if schedule is None:
+        return []
+    if not isinstance(schedule, Mapping):
+        return [f"{where} is not a mapping; write it like {{sweep: {{task: shop.tasks.sweep, schedule: 60}}}}"]
+    found = []
+    for name, entry in schedule.items():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("task"), str) or not entry["task"]:
+            found.append(f"{where}.{name} names no task; write it like {{task: shop.tasks.sweep, schedule: 60}}")
+            continue
+        every = entry.get("schedule")
+        if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 < every < float("inf"):
+            found.append(
+                f"{where}.{name}.schedule is {every!r}; write a number of seconds, more than 0 (a crontab is Python's: "
+                "write that into the application's own beat_schedule)"
+            )
+    return found
 
 
 def _misfits(broker: str, settings: Mapping[str, Any]) -> list[str]:
@@ -574,9 +663,18 @@ def _misfits(broker: str, settings: Mapping[str, Any]) -> list[str]:
 
 def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -> str | None:
     """What is wrong with a URL that the user wrote, never repeating anything secret of it."""
-    scheme = url.split(":", 1)[0].lower()
+    written = url.split(":", 1)[0]
+    scheme = written.lower()
     family = scheme.split("+", 1)[0]
-    remedy = f"write {what} or a URL that starts with {', '.join(s + '://' for s in allowed if s != 'pyamqp')}"
+    shown = ", ".join(f"{each}://" for each in allowed if each not in ("pyamqp", "sentinel"))
+    remedy = f"write {what} or a URL that starts with {shown}"
+    if scheme in allowed and scheme != written:
+        return f"{variable} begins with {written}://, which Celery does not know; write {scheme}://"
+    if scheme == "sentinel":
+        return (
+            f"{variable} begins with sentinel://, and by which name those Sentinels know the primary cannot be said "
+            "here; write the redis:// URL of the primary, or let the collection run Redis: write redis"
+        )
     if scheme in allowed:
         try:
             parts = urlsplit(url)
@@ -586,8 +684,12 @@ def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -
         if password is not None:
             secret = variable.removesuffix("_backend")
             return f"{variable} carries a password; write the URL without it and put it into {secret}_password (vault)"
-        if not host:
-            return f"{variable} names no host; write it like {allowed[0]}://user@host"
+        if re.search(r"\s", url):
+            return f"{variable} contains a blank or a line break; write it like {allowed[0]}://user@host"
+        if not host or not re.fullmatch(r"[A-Za-z0-9_.:-]+", host):
+            return f"{variable} names {'more than one host' if host else 'no host'}; write it like {allowed[0]}://user@host"
+        if scheme in REDIS_SCHEMES and not re.fullmatch(r"/?\d{0,4}", parts.path):
+            return f"{variable} ends in no database's number; write it like {scheme}://user@host/0"
         return None
     if family in DATABASE_SCHEMES:
         return f"{variable} uses '{scheme}', a database, which loses and delays tasks under load; {remedy}"
@@ -600,7 +702,7 @@ def _generation(value: Any, problems: list[str]) -> int:
     """How often the passwords of broker and result backend were replaced by others, and one more."""
     given = 1 if value is None else value
     if isinstance(given, bool) or not re.fullmatch(r"[1-9]\d{0,3}", str(given)):
-        problems.append(f"celery_generation is {given!r}; write a whole number, 1 or more")
+        problems.append(f"celery_generation is {given!r}; write a whole number from 1 to 9999")
         return 1
     return int(given)
 

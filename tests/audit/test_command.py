@@ -79,6 +79,15 @@ def test_something_blocks(run: Run) -> None:
         (["--accept", "-"], '[{"id": "plain-logger", "why": "x"}]', "has the unknown key 'why'"),
         (["--accept", "-"], '{"accept": "plain-logger"}', "must be a list of {id, task, reason}"),
         (["--timeout", "0"], "", "--timeout is 0; write a number of seconds"),
+        (["--timeout", "nan"], "", "--timeout is nan; write a number of seconds"),
+        (["--timeout", "1e30"], "", "--timeout is 1e+30; write a number of seconds"),
+        (["--request", "-"], "[]", "- is no mapping; write {plan, accept}"),
+        (["--output", "nowhere/audit.json"], "", "nowhere/audit.json cannot be written: No such file or directory"),
+        (["--plan", "-"], '{"workers": {"a": {"time_limit": "60"}}}', "has a time_limit that is '60'; write a number"),
+        (["--plan", "-"], '{"workers": {}, "broker": "rabbitmq"}', "the plan's broker is no mapping"),
+        (["--plan", "-"], '{"workers": {}, "broker": {"consumer_timeout": "30m"}}', "consumer_timeout that is '30m'"),
+        (["--plan", "-"], '{"workers": {}, "beats": "one"}', "beats have a count that is 'one'; write a number"),
+        (["--plan", "-"], '{"workers": {}, "nodes": "a@b"}', "the plan's nodes are no list"),
     ],
 )
 def test_it_cannot_be_run(run: Run, arguments: list[str], given: str, sentence: str) -> None:
@@ -87,6 +96,21 @@ def test_it_cannot_be_run(run: Run, arguments: list[str], given: str, sentence: 
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_files_that_cannot_be_read_are_not_known(run: Run, tmp_path: Path) -> None:
+    package, environment = tmp_path / "store", tmp_path / "store/venv"
+    environment.mkdir(parents=True)
+    (package / "__init__.py").write_text(CLEAN)
+    (package / "deep.py").write_text("import celery\nall = " + "+".join(["1"] * 20_000))
+    (package / "broken.py").write_text("import celery\nall = = 1")
+    (package / "odd.py").write_text("import celery\nall = '\\d'")
+    (environment / "pyvenv.cfg").touch()
+    (environment / "others.py").write_text("import celery\ncelery.chord([])()")
+    done = run("", app="store:app")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 files could not be read" in done.stdout
+    assert "chord" not in done.stdout
 
 
 def test_an_application_is_named_in_one_way(run: Run) -> None:
@@ -188,6 +212,10 @@ def test_no_secret_is_shown(run: Run, how: str) -> None:
 
 def test_what_sounds_secret_is_left_out() -> None:
     assert without_secrets("at amqp://a:b@c and Zuu1Zuu1", {"API_TOKEN": "Zuu1Zuu1"}) == "at amqp://a:***@c and ***"
+    assert without_secrets("at amqp://a:b@c/d@e:1/f", {}) == "at amqp://a:***@e:1/f"
+    assert without_secrets("could not connect: user=a password=b1c2, host=d", {}) == (
+        "could not connect: user=a password=***, host=d"
+    )
 
 
 @pytest.mark.parametrize(

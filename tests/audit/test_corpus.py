@@ -27,6 +27,19 @@ def test_case(case: Case, corpus: Mapping[str, Audit]) -> None:
     assert {each.check for each in answers if each.blocks} <= ({case.check} if case.kind == "bad" else set())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "retry-unbounded/bad_counts",
+        "retry-unbounded/bad_deadline",
+        "chord-without-backend/bad_prepared",
+        "chord-without-backend/bad_without_plan",
+    ],
+)
+def test_who_may_have_thought_of_it_is_not_refused(name: str, corpus: Mapping[str, Audit]) -> None:
+    assert not any(each.blocks for each in registry.run(corpus[name]))
+
+
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.id)
 class TestCheck:
     def test_has_a_bad_application_and_a_near_miss(self, check: registry.Check) -> None:

@@ -148,6 +148,45 @@ for key, meant in (
         (f"unknown key '{key}' (did you mean '{meant}'?)", "the keys are"), entry(**{key: 2})
     )
 
+for key, value, remedy in (
+    ("concurrency", 10**12, "write a whole number from 1 to 10000"),
+    ("instances", 100_000, "write a whole number from 1 to 100"),
+    ("time_limit", 10**15, "write a whole number of seconds from 1 to 2592000"),
+    ("nofile", 10**12, "write a whole number from 1024 to 1048576"),
+    ("nofile", 16, "write a whole number from 1024 to 1048576"),
+    ("cpu_weight", 20_000, "write a whole number from 1 to 10000"),
+    ("tasks_max", 1, "write a whole number from 32"),
+    ("memory_max", "1M", "write a size from 64M"),
+):
+    WORKERS[f"{key} of {value}"] = Case((f"celery_workers['default'].{key} is", remedy), entry(**{key: value}))
+WORKERS |= {
+    "more messages than a consumer may hold": Case(
+        ("concurrency (20) times prefetch_multiplier (9000)", "write a prefetch_multiplier of at most 3276"),
+        entry(concurrency=20, prefetch_multiplier=9000),
+    ),
+    "no room for its children": Case(
+        ("tasks_max (40) leaves no room for a concurrency of 50", "write 66 or more"),
+        entry(concurrency=50, tasks_max=40),
+    ),
+    "a worker called yes": Case(
+        ("celery_workers['True']: YAML takes this name for no text", "write it in quotes"),
+        text="celery_workers: {yes: {concurrency: 2}}",
+    ),
+    "a worker whose name ends in a line break": Case(
+        ("celery_workers['default\\n']", "rename it"), {"celery_workers": {"default\n": WORKER}}
+    ),
+    "a queue whose name ends in a line break": Case(
+        ("the queue name 'mail\\n'", "rename it"), entry(queues=["mail\n"])
+    ),
+    "a queue that kombu has on Redis": Case(("the queue name 'unacked'", "rename it"), entry(queues=["unacked"])),
+    "a queue of control": Case(("the queue name 'a.celery.pidbox'", "rename it"), entry(queues=["a.celery.pidbox"])),
+    "a route in Celery's own way": Case(
+        ("celery_routes['shop.tasks.charge'] is {'queue': 'critical'}", "write the queue's name alone"),
+        {"celery_routes": {"shop.tasks.charge": {"queue": "critical"}}},
+    ),
+    "a route of nothing": Case(("celery_routes has an empty name", "write a"), {"celery_routes": {"": "critical"}}),
+}
+
 SETTINGS = {
     f"the setting {name}": Case(
         (f"celery_settings.{name} may not be set here", remedy), {"celery_settings": {name: value}}
@@ -197,6 +236,52 @@ SETTINGS = {
     ),
 }
 
+SETTINGS |= {
+    f"the setting {name}, of workers": Case(
+        (f"celery_settings.{name} may not be set here", f"write {key} in celery_workers"),
+        {"celery_settings": {name: 9}},
+    )
+    for name, key in (("task_time_limit", "time_limit"), ("worker_concurrency", "concurrency"), ("worker_pool", "pool"))
+}
+SETTINGS |= {
+    f"a schedule {what}": Case(
+        (f"celery_settings.beat_schedule{where}", remedy), {"celery_settings": {"beat_schedule": schedule}}
+    )
+    for what, schedule, where, remedy in (
+        ("as a list", ["shop.tasks.sweep"], " is not a mapping", "write it like"),
+        ("without a task", {"a": {"schedule": 60}}, ".a names no task", "write it like"),
+        ("without a time", {"a": {"task": "shop.a"}}, ".a.schedule is None", "write a number of seconds"),
+        ("of cron's", {"a": {"task": "shop.a", "schedule": "*/5 * * * *"}}, ".a.schedule is", "a crontab is Python's"),
+        ("without a pause", {"a": {"task": "shop.a", "schedule": 0}}, ".a.schedule is 0", "more than 0"),
+    )
+}
+SETTINGS |= {
+    "an environment with the broker": Case(
+        ("celery_environment.CELERY_BROKER_URL would be overruled", "write celery_broker"),
+        {"celery_environment": {"CELERY_BROKER_URL": "amqp://ops:kept-quiet-env-61@mq"}},
+        hidden=("kept-quiet-env-61",),
+    ),
+    "a zero byte": Case(
+        ("celery_secret_environment.KEY contains a zero byte", "remove it"),
+        text='celery_secret_environment: {KEY: "kept-quiet-zero-62\\0"}',
+        hidden=("kept-quiet-zero-62",),
+    ),
+    "an option in small letters": Case(
+        ("celery_service_options has 'killmode'", "write systemd's names"),
+        {"celery_service_options": {"killmode": "none"}},
+    ),
+    "an option of two lines": Case(
+        ("celery_service_options.ReadWritePaths does not fit on one line", "write a text"),
+        {"celery_service_options": {"ReadWritePaths": "/srv\nUser=root"}},
+    ),
+    "an app that ends in a line break": only("celery_app", "shop.celery:app\n", "write it like 'shop.celery:app'"),
+    "a user that ends in a line break": only("celery_user", "celery\n", "write a name of small letters"),
+    **{
+        f"the home {path!r}": only("celery_home", path, "write a whole path of letters")
+        for path in ("/opt/my app", "/opt/../etc", "/opt/%h", "/opt/x\n")
+    },
+}
+
 BROKERS = {
     f"the broker {url.split(':')[0]}": Case(
         ("celery_broker uses", said, "write rabbitmq, redis"), {"celery_broker": url}
@@ -230,6 +315,19 @@ BROKERS = {
         "carries a password",
         "celery_result_password",
         hidden=("kept-quiet-url-98",),
+    ),
+    "a scheme in capitals": only("celery_broker", "AMQP://user@mq/x", "which Celery does not know", "write amqp://"),
+    "a database of Redis without a number": only("celery_broker", "redis://cache/tasks", "no database's number", "/0"),
+    "somebody else's Sentinels": only("celery_broker", "sentinel://mq:26379", "write the redis:// URL of the primary"),
+    "several brokers of somebody else's": only(
+        "celery_broker", "amqp://user@mq1;amqp://user@mq2", "names more than one host", "write it like"
+    ),
+    "a broker with a blank": only("celery_broker", "amqp://my user@mq/x", "contains a blank", "write it like"),
+    "a requirement with a login": only(
+        "app_requirements",
+        ["shop @ https://robot:kept-quiet/robot-63@git.example.org/shop.whl"],
+        "write it like redis==8.1.0",
+        hidden=("robot-63",),
     ),
     "one user for two passwords": Case(
         ("celery_broker_user", "celery_monitor_user", "give them different names"),
@@ -337,7 +435,7 @@ MISSING = {
     if name not in ("celery_sentry_dsn", "celery_secret_environment")
 }
 PLACEHOLDERS = {
-    f"{name} of an example": Case((f"{name} is still a placeholder", "write a value of its own"), {name: text})
+    f"{name}, which is {text!r}": Case((f"{name} is still a placeholder", "write a value of its own"), {name: text})
     for name, text in (
         ("celery_broker_password", "change-me"),
         ("celery_monitor_password", "CHANGE_ME_PLEASE"),
@@ -346,6 +444,12 @@ PLACEHOLDERS = {
         ("rabbitmq_erlang_cookie", "xxxxxxxxxxxxxxxxxxxxxxxx"),
         ("flower_password", "secret"),
         ("bugsink_admin_password", "password123456"),
+        ("celery_broker_password", "ChangeThisPassword"),
+        ("celery_monitor_password", "insert password here"),
+        ("celery_result_password", "your_secure_password"),
+        ("rabbitmq_admin_password", "guestguest12"),
+        ("flower_password", "dummy-password"),
+        ("bugsink_admin_password", "xxx-xxx-xxx-xxx"),
         ("bugsink_secret_key", "replace-this-with-32-characters-or-more"),
     )
 }
@@ -459,6 +563,9 @@ SERVICES = {
         ("bugsink_port", 443, "write a whole number from 1024"),
         ("bugsink_web_workers", 0, "write a whole number"),
         ("bugsink_max_events", 5, "write a whole number"),
+        ("beat_memory_max", "1M", "write 64MB or more"),
+        ("flower_memory_max", "1", "write 64MB or more"),
+        ("redis_maxmemory", "1", "write 16MB or more"),
         ("beat_memory_max", "a lot", "write a size"),
         ("beat_log_level", "LOUD", "write one of DEBUG"),
         ("sentry_sample_rate", 2, "write a number from 0.0"),
@@ -605,6 +712,28 @@ INVENTORIES = {
         ("celery_address of broker1 is 127.0.0.1", "write its private address"),
         base="several",
         hosts={"broker1": {"celery_address": "127.0.0.1"}},
+    ),
+    "a vhost of one host": Case(
+        ("celery_vhost of worker2 is another than that of broker1", "write it once"),
+        {"celery_vhost": "shop"},
+        base="several",
+        hosts={"worker2": {"celery_vhost": "shop2"}},
+    ),
+    "a password of one host": Case(
+        ("celery_broker_password of worker2 is another than that of", "write it once"),
+        base="several",
+        hosts={"worker2": {"celery_broker_password": "kept-quiet-lonely-64"}},
+        hidden=("kept-quiet-lonely-64",),
+    ),
+    "an address with its network": Case(
+        ("celery_address of worker1 is '10.0.0.9/24'", "write its private one"),
+        base="several",
+        hosts={"worker1": {"celery_address": "10.0.0.9/24"}},
+    ),
+    "an address of six": Case(
+        ("celery_address of broker1 is 'fd00::5'", "write its private one"),
+        base="several",
+        hosts={"broker1": {"celery_address": "fd00::5"}},
     ),
     "a host's name with an at": Case(
         ("the inventory's host 'ops@server'", "rename it"),

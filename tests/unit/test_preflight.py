@@ -166,6 +166,15 @@ GROUPS = {kind: ["one"] for kind in inventory.KINDS} | {"all": ["one"], "ungroup
         ({}, {"a": {"celery_address": "10.0.0.1"}, "b": {"celery_address": "10.0.0.1"}}, "10.0.0.1 on a and b"),
         ({}, {"a": {"celery_address": "127.0.0.1"}, "b": {}}, "celery_address of a is 127.0.0.1"),
         ({}, {"a": {"celery_address": "127.0.0.1"}}, None),
+        ({}, {"a": {"celery_address": "fd00::1"}}, "celery_address of a is 'fd00::1', which is no IPv4 address"),
+        ({}, {"a": {}, "b": {"celery_tls": True}}, "celery_tls of b is another than that of a"),
+        ({}, {"a": {"celery_vhost": "celery"}, "b": {}}, None),
+        ({}, {"a": {"celery_broker_password": "x"}, "b": {}}, None),
+        (
+            {},
+            {"a": {"celery_broker_password": "x"}, "b": {"celery_broker_password": "y"}},
+            "celery_broker_password of b",
+        ),
         ({"monitor": []}, {"one": {"flower_user": "ops"}}, "flower_user is set"),
         (
             {"beat": []},

@@ -175,7 +175,7 @@ def test_somebody_else_s_service_is_verified_by_the_host_s_cas_or_by_the_one_tha
         ({"celery_result_backend": "redis://me@r/0"}, "celery_tls is true, but celery_result_backend is a plain redis"),
         (
             {"celery_result_backend": "sentinel://me@s:26379/0"},
-            "celery_tls is true, but celery_result_backend is reached through Sentinel",
+            "celery_result_backend begins with sentinel://",
         ),
         ({"celery_tls": "yes"}, "celery_tls is 'yes'; write true or false, without quotes"),
     ],

@@ -12,7 +12,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.plan import did_yo
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import count, shown
 
-_PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
+_PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*\Z")
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._ -]+\])?\s*([<>=!~].*)?$")
 #: Of celery_audit, and of an entry of celery_audit_accept.
 MODES = ("enforce", "warn", "off")
@@ -34,7 +34,9 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         found.append(problem)
     for requirement in values.get("app_requirements") or []:
         if not _PINNED.match(str(requirement)):
-            found.append(f"app_requirements holds '{requirement}', which is not pinned; write it like redis==8.1.0")
+            found.append(
+                f"app_requirements holds '{shown(str(requirement))}', which is not pinned; write it like redis==8.1.0"
+            )
     for name in ("app_audit", "app_once"):
         if not isinstance(values.get(name) or [], (list, tuple)):
             found.append(f"{name} is one text; write the command and its arguments as a list, like [python, -m, shop]")

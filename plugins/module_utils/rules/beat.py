@@ -22,5 +22,5 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             f"beat belongs on {planned}, and {here} would be a second one that sends every scheduled task again; "
             "take the role beat off this host"
         )
-    found += check.size("beat_memory_max", values.get("beat_memory_max", "512M"))
+    found += check.size("beat_memory_max", values.get("beat_memory_max", "512M"), 64)
     return found

@@ -27,7 +27,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         *count("bugsink_project_id", values["bugsink_project_id"]),
         *count("bugsink_max_events", values["bugsink_max_events"], 100),
         *count("bugsink_web_workers", values["bugsink_web_workers"], 1, 64),
-        *size("bugsink_memory_max", values["bugsink_memory_max"]),
+        *size("bugsink_memory_max", values["bugsink_memory_max"], 64),
         *(
             f"{name} is empty: give it a name."
             for name in ("bugsink_team", "bugsink_project", "bugsink_title")

@@ -41,10 +41,19 @@ OWNED = {
     "WatchdogSec": "watchdog in celery_workers",
     "WorkingDirectory": "celery_app_dir",
 }
-_USER = re.compile(r"^[a-z_][a-z0-9_-]{0,31}$")
-_DIRECTORY = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
-_SECONDS = re.compile(r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9])$")
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+#: Variables that every process of the application gets from elsewhere, and where.
+TAKEN = {
+    "BROKER_URL": "celery_broker",
+    "CELERY_BROKER_URL": "celery_broker",
+    "CELERYOPS_SETTINGS": "celery_settings",
+}
+_USER = re.compile(r"^[a-z_][a-z0-9_-]{0,31}\Z")
+_DIRECTORY = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
+#: What units can name: systemd reads a blank, a % or a line break as something else.
+_PATH = re.compile(r"^(/(?!\.\.?(/|\Z))[A-Za-z0-9_.+@-]+)+/?\Z")
+_SECONDS = re.compile(r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9])\Z")
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
+_OPTION = re.compile(r"^[A-Z][A-Za-z0-9]*\Z")
 
 
 def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -79,8 +88,11 @@ def _places(values: Mapping[str, Any]) -> list[str]:
     paths = [(name, values[name]) for name in ("celery_home", "celery_etc", "celery_python") if name in values]
     paths += [("celery_watch", path) for path in values.get("celery_watch") or ()]
     for name, path in paths:
-        if not str(path).startswith("/") or not str(path).strip("/"):
-            found.append(f"{name} is {path!r}; write a whole path, such as /opt/celery")
+        if not _PATH.match(str(path)):
+            found.append(
+                f"{name} is {path!r}; write a whole path of letters, digits, '_', '.', '+', '@' and '-', such as "
+                "/opt/celery"
+            )
     user = str(values.get("celery_user", "celery"))
     if user == "root":
         found.append("celery_user is root, which would make every fault of a task one of the host; write another name")
@@ -102,11 +114,16 @@ def _options(options: Any) -> list[str]:
         return []
     if not isinstance(options, Mapping):
         return ["celery_service_options is not a mapping; write systemd's names, like {PrivateTmp: false}"]
-    return [
-        f"celery_service_options.{name} would overrule the plan; write {OWNED[name]}"
-        for name in options
-        if name in OWNED
-    ]
+    found = []
+    for name, value in options.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if name in OWNED:
+            found.append(f"celery_service_options.{name} would overrule the plan; write {OWNED[name]}")
+        elif not _OPTION.match(str(name)):
+            found.append(f"celery_service_options has {str(name)!r}; write systemd's names, such as ReadWritePaths")
+        elif any(not isinstance(each, (str, int, float)) or "\n" in str(each) for each in values):
+            found.append(f"celery_service_options.{name} does not fit on one line; write a text, or a list of texts")
+    return found
 
 
 def _environment(variable: str, given: Any) -> list[str]:
@@ -119,6 +136,10 @@ def _environment(variable: str, given: Any) -> list[str]:
     for name, value in given.items():
         if not isinstance(name, str) or not _VARIABLE.match(name):
             found.append(f"{variable} has the name {str(name)!r}; write letters, digits and '_' only")
+        elif name in TAKEN:
+            found.append(f"{variable}.{name} would be overruled by the plan; write {TAKEN[name]}")
+        elif "\0" in str(value):
+            found.append(f"{variable}.{name} contains a zero byte, which no environment can hold; remove it")
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
             found.append(f"{variable}.{name} is {kind_of(value)}; write a text in quotes, such as '1'")
     return found

@@ -35,7 +35,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         *_broker(str(values.get("flower_broker_url") or "")),
         *_api(str(values.get("flower_broker_api") or "")),
         *count("flower_max_tasks", values["flower_max_tasks"], 100, 1_000_000),
-        *size("flower_memory_max", values["flower_memory_max"]),
+        *size("flower_memory_max", values["flower_memory_max"], 64),
         *(
             f"flower_options sets {name}, which the role sets itself: {instead}."
             for name, instead in OWN_OPTIONS.items()

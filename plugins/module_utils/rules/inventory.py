@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +13,21 @@ from ansible_collections.celeryops.stack.plugins.module_utils.plan import KINDS
 
 #: Groups that are not ours, however much they look like it.
 _FOREIGN = ("all", "ungrouped")
-_HOST = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")
+#: What hosts must agree on to meet at the broker, with its default; none where not every host needs it.
+COMMON: dict[str, object] = {
+    "celery_broker_password": None,
+    "celery_broker_user": "celery",
+    "celery_default_queue": None,
+    "celery_generation": 1,
+    "celery_monitor_password": None,
+    "celery_producer_password": None,
+    "celery_result_password": None,
+    "celery_result_user": "results",
+    "celery_routes": None,
+    "celery_tls": False,
+    "celery_vhost": "celery",
+}
+_HOST = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")
 
 
 def problems(groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -27,6 +42,7 @@ def problems(groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, A
         if not _HOST.match(name)
     ]
     found += _same(hosts)
+    found += _differing(hosts)
     found += _needs(groups, hosts)
     return found
 
@@ -63,13 +79,40 @@ def _same(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         found.append(
             f"celery_address is {addresses[names[0]]} on {' and '.join(names)}; write each host's own private address"
         )
+    found += [
+        f"celery_address of {name} is {address!r}, which is no IPv4 address; write its private one, such as 10.0.0.5"
+        for name, address in addresses.items()
+        if address and address != "localhost" and not _is_ipv4(address)
+    ]
     if len(hosts) > 1:
         found += [
             f"celery_address of {name} is {address}, where no other host can reach it; write its private address"
             for name, address in addresses.items()
-            if address.startswith("127.") or address in ("::1", "localhost")
+            if address.startswith("127.") or address == "localhost"
         ]
     return found
+
+
+def _differing(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What some hosts know differently. Values are not shown."""
+    found = []
+    for variable, default in COMMON.items():
+        values = {name: variables.get(variable) or default for name, variables in hosts.items()}
+        given = {name: str(value) for name, value in values.items() if value is not None}
+        first = next(iter(given), "")
+        if others := [name for name, value in given.items() if value != given[first]]:
+            found.append(
+                f"{variable} of {', '.join(others)} is another than that of {first}, and all hosts must share it; "
+                "write it once, into group_vars/all"
+            )
+    return found
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv4Address(text))
+    except ValueError:
+        return False
 
 
 def _way(name: str, variables: Mapping[str, Any]) -> str:

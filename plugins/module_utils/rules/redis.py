@@ -27,7 +27,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found += check.count("redis_port", values.get("redis_port"), 1, 65535)
     found += check.count("redis_databases", values.get("redis_databases"), 1, 1024)
     found += check.count("redis_maxclients", values.get("redis_maxclients"), 32)
-    found += check.size("redis_maxmemory", values.get("redis_maxmemory"))
+    found += check.size("redis_maxmemory", values.get("redis_maxmemory"), 16)
     if values.get("redis_appendfsync") not in FSYNC:
         found.append(
             f"redis_appendfsync is {values.get('redis_appendfsync')!r}: write {', '.join(FSYNC[:-1])} or {FSYNC[-1]}, "

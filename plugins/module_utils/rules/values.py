@@ -7,12 +7,21 @@ import ipaddress
 import re
 
 SECRET_LENGTH = 12
-_SIZE = re.compile(r"^[1-9][0-9]*\s?([kmgt]i?b?)?$", re.IGNORECASE)
+#: What is longer is not looked through for words.
+LONGEST_WORDS = 80
+_SIZE = re.compile(r"^[1-9][0-9]{0,17}\s?([kmgt]i?b?)?\Z", re.IGNORECASE)
 #: Texts that stand where a secret is to be written; everybody who has read a manual knows them.
+_WORDS = re.compile(
+    r"(?:(?:secret|password|passwd|passw0rd|passphrase|s3cr3t|admin|guest|test|default|dummy|temporary|example|"
+    r"sample|placeholder|value|here|goes|change|replace|this|that|me|it|in|my|your|own|the|some|very|super|secure|"
+    r"strong|long|random|put|insert|enter|fill|set|please|todo|tbd|fixme|qwerty|uiop|letmein|welcome|hunter2|celery|"
+    r"rabbitmq|redis|flower|bugsink|broker|monitor|producer|result|token|key|xxx)[\W_]*)+[0-9!]*",
+    re.IGNORECASE,
+)
 _PLACEHOLDER = re.compile(
     r".*change[\s_-]?me.*|(replace|fill|insert|set)[\s_-]*(me|this|it|in|here)([\s_.!-].*)?|"
     r"((your|my|the|some|a|very|super|example|broker|admin)[\s_-]*)*(secret|password|passphrase)[\s_-]*(here)?[0-9!]*|"
-    r"<.*>|\.{3,}|todo.*|example|(?P<one>.)(?P=one)*|0?123456789[0-9]*",
+    r"<.*>|\.{3,}|todo.*|example|(?P<one>.)(?P=one)*|0?123456789[0-9a-f]*",
     re.IGNORECASE,
 )
 
@@ -34,14 +43,15 @@ def secret(variable: str, value: object) -> list[str]:
 
 def placeholder(variable: str, value: object) -> list[str]:
     """A password that only stands for one. The sentence never shows it."""
-    if not isinstance(value, str) or not value or not _PLACEHOLDER.fullmatch(value.strip()):
+    text = value.strip() if isinstance(value, str) else ""
+    if not text or not (_PLACEHOLDER.fullmatch(text) or (len(text) <= LONGEST_WORDS and _WORDS.fullmatch(text))):
         return []
     return [f"{variable} is still a placeholder: write a value of its own, from 'openssl rand -hex 24', into a vault."]
 
 
 def shown(text: str) -> str:
     """A text for a sentence, without the login that an address in it may hold."""
-    return re.sub(r"//[^/@\s]*@", "//...@", text)
+    return re.sub(r"//\S*@", "//...@", text)
 
 
 def address(variable: str, value: object, allow_public: object = False, allow_variable: str = "") -> list[str]:
@@ -72,10 +82,12 @@ def count(variable: str, value: object, smallest: int = 1, largest: int | None =
     return wrong if number < smallest or (largest is not None and number > largest) else []
 
 
-def size(variable: str, value: object) -> list[str]:
-    """An amount of memory or disk."""
-    if isinstance(value, bool) or not _SIZE.match(str(value)):
+def size(variable: str, value: object, smallest: int = 0) -> list[str]:
+    """An amount of memory or disk; ``smallest`` is in MB."""
+    if isinstance(value, bool) or not _SIZE.fullmatch(str(value)):
         return [f"{variable} is {value!r}: write a size, such as 512MB or 2GB."]
+    if (bytes_of(value) or 0) < smallest * 1024**2:
+        return [f"{variable} is {value!r}, with which nothing could start: write {smallest}MB or more."]
     return []
 
 

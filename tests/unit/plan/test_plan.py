@@ -513,9 +513,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_result_backend": "db+sqlite:///x"}, "celery_result_backend uses 'db+sqlite', a database"),
     ({"celery_result_backend": "redis://u:s3cret-pw@h/0"}, "put it into celery_result_password (vault)"),
     ({"celery_broker": "redis", "celery_result_user": "celery"}, "give them different names"),
-    ({"celery_generation": 0}, "celery_generation is 0; write a whole number, 1 or more"),
-    ({"celery_generation": "two"}, "celery_generation is 'two'; write a whole number, 1 or more"),
-    ({"celery_generation": True}, "celery_generation is True; write a whole number, 1 or more"),
+    ({"celery_generation": 0}, "celery_generation is 0; write a whole number from 1 to 9999"),
+    ({"celery_generation": "two"}, "celery_generation is 'two'; write a whole number from 1 to 9999"),
+    ({"celery_generation": True}, "celery_generation is True; write a whole number from 1 to 9999"),
     ({"celery_topology": {"worker": hosts("here"), "backend": hosts("here")}}, "the inventory group 'broker' is empty"),
     ({"celery_topology": {"worker": hosts("here"), "broker": hosts("here")}}, "the inventory group 'backend' is empty"),
     (

@@ -48,11 +48,14 @@ LIBRARIES = tuple(
     {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|CREDENTIAL|URL", re.IGNORECASE)
+#: As drivers of databases print how they connect: password=..., 'passwd': '...'.
+_NAMED_SECRET = re.compile(r"((?:password|passwd|pwd|secret|token|api_?key)['\"]?\s*[=:]\s*)[^\s,;)}]+", re.IGNORECASE)
 
 
 def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """A text that may be shown: passwords of URLs and values of variables that sound secret are left out."""
-    text = re.sub(r"(\w://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
+    text = re.sub(r"(\w://[^\s:/@]*):\S*@", r"\1:***@", text)
+    text = _NAMED_SECRET.sub(r"\1***", text)
     for name, value in environ.items():
         if len(value) >= 8 and _SECRET_NAME.search(name) and not value.startswith("/"):
             text = text.replace(value, "***")
@@ -101,7 +104,7 @@ class Definitions:
 
         def hear_function(app: Any, fun: Any, name: str | None = None, **options: Any) -> Any:
             task = from_function(app, fun, name=name, **options)
-            self._add(app, name or task.name, fun)
+            self._add(app, name or task.name, innermost(fun))
             return task
 
         def hear_class(app: Any, task: Any, **options: Any) -> Any:
@@ -133,6 +136,28 @@ def located(thing: Any) -> tuple[str, int] | None:
             return None
     code = getattr(inspect.unwrap(thing), "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code else None
+
+
+def innermost(function: Any) -> Any:
+    """The function that was written as a task, also below decorators that do not say what they wrap.
+
+    Such a decorator gives every function its own name, and so one name to all tasks.
+    """
+    for _ in range(20):
+        function = inspect.unwrap(function)
+        cells = getattr(function, "__closure__", None) or ()
+        inner = [cell.cell_contents for cell in cells if _is_function(cell)]
+        if len(inner) != 1 or "<locals>" not in function.__qualname__:
+            break
+        function = inner[0]
+    return function
+
+
+def _is_function(cell: Any) -> bool:
+    try:
+        return inspect.isfunction(cell.cell_contents)
+    except ValueError:  # it has no value yet
+        return False
 
 
 def run_of(task: Any) -> Any:
@@ -231,7 +256,7 @@ def retry_limit(each: Any, retry_kwargs: Mapping[str, Any]) -> int | None:
     """How often it is retried; what automatic retries are called with comes first."""
     limit = retry_kwargs.get("max_retries") if getattr(each, "autoretry_for", None) else None
     limit = each.max_retries if limit is None else limit
-    return None if limit is None else int(limit)
+    return None if limit is None or limit == float("inf") else int(limit)
 
 
 def task(app: Any, each: Any) -> dict[str, Any]:
@@ -263,6 +288,7 @@ def task(app: Any, each: Any) -> dict[str, Any]:
         "retry_backoff_max": float(getattr(each, "retry_backoff_max", 600) or 600),
         "retry_jitter": bool(getattr(each, "retry_jitter", True)),
         "retry_countdown": "countdown" in retry_kwargs,
+        "retried_at_once": retry_kwargs.get("countdown", each.default_retry_delay) == 0,
         "queue": target,
         "queue_problem": problem,
         "parameters": parameters(each),
@@ -298,7 +324,7 @@ def schedule(app: Any) -> list[dict[str, Any]]:
     for name, entry in (app.conf.beat_schedule or {}).items():
         given = entry if isinstance(entry, Mapping) else vars(entry)
         options = given.get("options") or {}
-        target = options.get("queue")
+        target = options.get("queue") or routed(app, given.get("task"))
         found.append(
             {
                 "name": str(name),
@@ -309,6 +335,15 @@ def schedule(app: Any) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def routed(app: Any, name: Any) -> Any:
+    """The queue that a route leads a task of this name to; nothing where it goes to the default one."""
+    try:
+        found = app.amqp.router.route({}, str(name)).get("queue")
+    except Exception:  # of a router that the application brings, or of a queue that is not declared
+        return None
+    return found if getattr(found, "name", found) != app.conf.task_default_queue else None
 
 
 def routes(app: Any) -> Iterator[tuple[str, str]]:
@@ -366,6 +401,7 @@ def describe(app: Any, path: str, definitions: Definitions, connections: Connect
         "conf": {name: plain(value) for name, value in settings.items()},
         "brokers": brokers(app),
         "backend": "disabled" if isinstance(backend, DisabledBackend) else type(backend).__module__.split(".")[-1],
+        "backend_unset": not conf.result_backend,
         "queues": declared,
         "tasks": [task(app, each) for each in listed if not is_celerys(each)],
         "schedule": schedule(app),
@@ -431,6 +467,8 @@ def load(path: str) -> tuple[Any, Definitions, Connections, float]:
         raise TypeError(f"it is a {type(app).__name__}, not a Celery application")
     app.loader.import_default_modules()
     app.finalize()
+    # Whatever of it is made at first use, and fails then.
+    _ = app.conf.broker_url, app.amqp.queues, app.backend
     connections.watching = False
     return app, definitions, connections, time.monotonic() - begin
 
@@ -439,13 +477,18 @@ def facts(path: str) -> tuple[dict[str, Any], Any]:
     """What is to be written of the application, and the application itself where it could be loaded."""
     try:
         app, definitions, connections, seconds = load(path)
-        return {"app": describe(app, path, definitions, connections, seconds)}, app
-    except (Exception, SystemExit) as problem:
+    except BaseException as problem:  # also SystemExit and KeyboardInterrupt, which a module may raise
         at = place_of(traceback.extract_tb(problem.__traceback__), package_of(path))
         if isinstance(problem, SyntaxError) and problem.filename:
             at = {"file": problem.filename, "line": problem.lineno or 1}
         said = without_secrets(" ".join(str(problem).split()))[:500]
         return {"failure": {"sentence": f"{type(problem).__name__}: {said}", "place": at}}, None
+    try:
+        return {"app": describe(app, path, definitions, connections, seconds)}, app
+    except Exception as problem:  # it holds something that was not foreseen here, which may be right all the same
+        at = place_of(traceback.extract_tb(problem.__traceback__), package_of(path))
+        said = without_secrets(f"{type(problem).__name__}: {problem}")[:500]
+        return {"failure": {"sentence": said, "place": at, "unclear": True}}, None
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ from celeryops_audit.accepting import Acceptance, AcceptProblem
 from celeryops_audit.facts import App, Plan, PlanProblem
 
 NOTHING, BLOCKED, NOT_RUN = 0, 1, 2
+#: Seconds that an import may be given.
+LONGEST = 86_400
 _APP = re.compile(r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?$")
 
 
@@ -78,11 +80,19 @@ def _file(name: str) -> Any:
         raise UsageProblem(f"{name} is not {'TOML' if name.endswith('.toml') else 'JSON'}: {problem}") from None
 
 
+def _write(name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise UsageProblem(f"{name} cannot be written: {problem.strerror}") from None
+
+
 def _accepted(given: Any) -> Any:
     """The list, wherever in the file it stands: pyproject.toml keeps it in [tool.celeryops_audit]."""
     if isinstance(given, Mapping):
-        given = given.get("tool", {}).get("celeryops_audit", given)
-        return given.get("accept", [])
+        tool = given.get("tool")
+        given = tool.get("celeryops_audit", given) if isinstance(tool, Mapping) else given
+        return given.get("accept", []) if isinstance(given, Mapping) else given
     return given
 
 
@@ -92,9 +102,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         if not _APP.match(options.app):
             raise UsageProblem(f"{options.app!r} is not module:attribute; write it like shop.celery:app")
-        if options.timeout <= 0:
-            raise UsageProblem(f"--timeout is {options.timeout:g}; write a number of seconds")
+        if not 0 < options.timeout <= LONGEST:
+            raise UsageProblem(f"--timeout is {options.timeout:g}; write a number of seconds, {LONGEST} at most")
         request = _file(options.request) if options.request else {}
+        if not isinstance(request, Mapping):
+            raise UsageProblem(f"{options.request} is no mapping; write {{plan, accept}}")
         plan = _file(options.plan) if options.plan else request.get("plan")
         accept = _accepted(_file(options.accept)) if options.accept else request.get("accept") or []
         made = audit(
@@ -106,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
         )
         text = report.FORMATS[options.format](made) + "\n"
         if options.output:
-            Path(options.output).write_text(text, encoding="utf-8")
+            _write(options.output, text)
         else:
             sys.stdout.write(text)
             sys.stdout.flush()

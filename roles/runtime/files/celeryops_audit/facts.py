@@ -88,6 +88,7 @@ class Task:
     retry_backoff_max: float = 600
     retry_jitter: bool = True
     retry_countdown: bool = False
+    retried_at_once: bool = False
     queue: str | None = None
     queue_problem: str = ""
     parameters: tuple[Parameter, ...] = ()
@@ -95,6 +96,13 @@ class Task:
     @property
     def place(self) -> Place | None:
         return Place(self.file, self.line) if self.file else None
+
+    @property
+    def retries_later(self) -> bool:
+        """Whether its own options have it retried after a while."""
+        return (
+            bool(self.autoretry_for) and self.max_retries != 0 and (self.retry_backoff > 0 or not self.retried_at_once)
+        )
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Task:
@@ -134,6 +142,8 @@ class App:
     conf: Mapping[str, Any] = field(default_factory=dict)
     brokers: tuple[Broker, ...] = ()
     backend: str = "disabled"
+    #: Nothing is said of a backend; the deployment may, by environment.
+    backend_unset: bool = False
     queues: tuple[Queue, ...] = ()
     tasks: tuple[Task, ...] = ()
     schedule: tuple[Entry, ...] = ()
@@ -191,6 +201,8 @@ class Failure:
     sentence: str
     place: Place | None = None
     hangs: bool = False
+    #: It was loaded, and then could not be looked at.
+    unclear: bool = False
 
 
 # --- the deployment -------------------------------------------------------------------------------------------------
@@ -217,6 +229,13 @@ class Worker:
     @property
     def heeds_limits(self) -> bool:
         return self.pool == "prefork"
+
+
+def _number(value: Any, what: str) -> Any:
+    """A number, or nothing."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise PlanProblem(f"the plan's {what} that is {value!r}; write a number, without quotes")
+    return value
 
 
 @dataclass(frozen=True)
@@ -251,13 +270,21 @@ class Plan:
             queues = spec.get("queues") or [name]
             if not isinstance(queues, (list, tuple)):
                 raise PlanProblem(f"the plan's worker {name!r} has queues that are no list; write it like ['default']")
+            for key in ("soft_time_limit", "time_limit", "timeout_stop", "prefetch_multiplier"):
+                _number(spec.get(key), f"worker {name!r} has a {key}")
             workers.append(made(Worker, {**spec, "name": str(name), "queues": tuple(map(str, queues))}))
-        timeout = (values.get("broker") or {}).get("consumer_timeout")
-        beats = values.get("beats")
+        broker = values.get("broker") or {}
+        if not isinstance(broker, Mapping):
+            raise PlanProblem("the plan's broker is no mapping; write it like {'consumer_timeout': 1800000}")
+        timeout = _number(broker.get("consumer_timeout"), "broker has a consumer_timeout")
+        beats = _number(values.get("beats"), "beats have a count")
+        nodes = values.get("nodes") or ()
+        if not isinstance(nodes, (list, tuple)):
+            raise PlanProblem("the plan's nodes are no list; write them like ['default@host1']")
         return cls(
             workers=tuple(workers),
             consumer_timeout=timeout / 1000 if timeout else None,
-            nodes=tuple(map(str, values.get("nodes") or ())),
+            nodes=tuple(map(str, nodes)),
             beats=None if beats is None else int(beats),
             sentry=values.get("sentry"),
         )

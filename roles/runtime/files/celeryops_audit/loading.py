@@ -59,7 +59,8 @@ def load(app: str, timeout: float, live: bool = False) -> tuple[App | Failure, L
         return App.of(told["app"]), answer
     if "failure" in told:
         at = told["failure"].get("place")
-        return Failure(told["failure"]["sentence"], made(Place, at) if at else None), None
+        unclear = bool(told["failure"].get("unclear"))
+        return Failure(told["failure"]["sentence"], made(Place, at) if at else None, unclear=unclear), None
     return (_hung(app, timeout, said) if hangs else _ended(process.returncode, said)), None
 
 
@@ -81,6 +82,9 @@ def _listen(process: subprocess.Popen[bytes], reader: int, timeout: float, live:
             in_time = loaded.wait(timeout)
             if in_time:
                 listener.join(LIVE_SECONDS if live else timeout)
+            if not told and in_time:  # it is about to end, and how it does says why
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -90,7 +90,7 @@ class Audit:
     def retries(self, task: Task) -> bool | None:
         """Whether a task is ever retried; None where that cannot be seen."""
         if task.autoretry_for:
-            return True
+            return task.retries_later
         body = self.sources.body(task)
         return bool(source.retries(*body)) if body else None
 
@@ -102,7 +102,7 @@ class Audit:
             if task.autoretry_for and task.max_retries != 0:
                 if task.retry_backoff:
                     # The last retry's delay, as far as the number of retries lets it grow.
-                    most = task.retry_backoff * 2 ** (50 if task.max_retries is None else task.max_retries - 1)
+                    most = task.retry_backoff * 2 ** min(50, 50 if task.max_retries is None else task.max_retries - 1)
                     found.append((min(task.retry_backoff_max, most), "its retry_backoff", task.name, task.place))
                 elif not task.retry_countdown:
                     found.append((task.default_retry_delay, "its default_retry_delay", task.name, task.place))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -146,8 +147,10 @@ def read(app: App) -> Sources:
             with open(file, "rb") as stream:
                 text = stream.read()
             if file in of_tasks or _OF_INTEREST.search(text):
-                sources.modules[file] = Module(file, name, ast.parse(text, file))
-        except (OSError, SyntaxError, ValueError):
+                with warnings.catch_warnings():  # of escapes and comparisons in it, which are not our affair
+                    warnings.simplefilter("ignore")
+                    sources.modules[file] = Module(file, name, ast.parse(text, file))
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             sources.unread.append(file)
     return sources
 
@@ -165,6 +168,9 @@ def _own(app: App) -> dict[str, str]:
             top = os.path.dirname(file)
             for folder, folders, files in os.walk(top):
                 folders[:] = sorted(each for each in folders if not each.startswith((".", "__")))
+                if "pyvenv.cfg" in files:  # an environment: other people's packages
+                    folders.clear()
+                    continue
                 inner = os.path.relpath(folder, top)
                 package = name if inner == "." else f"{name}.{inner.replace(os.sep, '.')}"
                 if _NOT_RUN.search(f"{inner}/"):

@@ -1,3 +1,4 @@
+# plan: {"workers": {"default": {"queues": ["celery"], "time_limit": 60}}}
 from celery import Celery, chord
 
 app = Celery("shop", broker="amqp://shop@localhost")

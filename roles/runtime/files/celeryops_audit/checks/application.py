@@ -19,7 +19,9 @@ from celeryops_audit.registry import Audit, Check, Evidence, Found, Severity, ch
     of_failure=True,
 )
 def app_not_importable(check: Check, audit: Audit) -> Found:
-    if isinstance(audit.app, Failure) and not audit.app.hangs:
+    if isinstance(audit.app, Failure) and audit.app.unclear:
+        yield check.unknown(f"it was imported, but could not be looked at: {audit.app.sentence}", place=audit.app.place)
+    elif isinstance(audit.app, Failure) and not audit.app.hangs:
         yield check.found(f"the application cannot be imported: {audit.app.sentence}", place=audit.app.place)
 
 

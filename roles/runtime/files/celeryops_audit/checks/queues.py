@@ -92,7 +92,7 @@ def delayed(audit: Audit, queue: Queue) -> tuple[list[str], bool]:
     def here(task: Task) -> bool:
         return task.queue == queue.name
 
-    certain = [task.name for task in audit.tasks if here(task) and task.autoretry_for]
+    certain = [task.name for task in audit.tasks if here(task) and task.retries_later]
     return certain or [task.name for task in audit.tasks if here(task) and audit.retries(task)], bool(certain)
 
 

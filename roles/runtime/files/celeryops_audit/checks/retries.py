@@ -30,7 +30,7 @@ def retry_unbounded(check: Check, audit: Audit) -> Found:
             continue
         body = audit.sources.body(task)
         # Who looks at the number of retries may well have a limit of its own.
-        inside = ast.walk(body[1]) if body else ()
+        inside = list(ast.walk(body[1])) if body else []
         counts = any(isinstance(node, ast.Attribute) and node.attr == "retries" for node in inside)
         severity = Severity.WARNING if counts else None
         if task.autoretry_for:
@@ -39,8 +39,17 @@ def retry_unbounded(check: Check, audit: Audit) -> Found:
         elif body is None:
             yield check.unknown(f"{task.name} has max_retries=None; whether it retries cannot be seen", task)
         elif calls := [each for each in sources.retries(*body) if not _bounded(each)]:
+            # So may who compares before: with the time, for example.
+            limits = counts or any(map(_measures, inside))
+            severity = Severity.WARNING if limits else None
             sentence = f"{task.name} has max_retries=None and retries, so it may do so without end"
-            yield check.found(sentence, task, body[0].at(calls[0]), severity, not counts)
+            yield check.found(sentence, task, body[0].at(calls[0]), severity, not limits)
+
+
+def _measures(node: ast.AST) -> bool:
+    """Whether something is compared as larger or smaller."""
+    larger = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    return isinstance(node, ast.Compare) and any(isinstance(each, larger) for each in node.ops)
 
 
 def _bounded(call: ast.Call) -> bool:

@@ -1,0 +1,22 @@
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+
+
+def timed(function):
+    def wrapper(*args):  # without functools.wraps: both tasks are called shop.wrapper
+        return function(*args)
+
+    return wrapper
+
+
+@app.task
+@timed
+def charge(order_id):
+    return order_id
+
+
+@app.task
+@timed
+def ship(order_id):
+    return -order_id

@@ -24,10 +24,10 @@ def parse(version: str) -> Version:
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def hop_problem(installed: str, wanted: str) -> str | None:
-    """One sentence about a step that RabbitMQ does not support."""
+def hop_problem(installed: str, wanted: str, *, older: bool = False) -> str | None:
+    """One sentence about a step that RabbitMQ does not support; ``older``: to the package manager it is one back."""
     old, new = parse(installed), parse(wanted)
-    if new[:2] < old[:2]:
+    if older or new < old:
         return (
             f"{wanted} is older than {installed}, and RabbitMQ cannot go back: its data would not be read. To return, "
             "restore definitions onto fresh hosts, as docs/runbooks/restore.md says."
@@ -53,13 +53,18 @@ def state_problems(status: Mapping[str, Any], disabled_flags: list[str]) -> list
     if partitions := status.get("partitions"):
         found.append(f"The cluster is partitioned ({', '.join(sorted(partitions))}): mend that first; {_ENDS}.")
     if missing := not_running(status):
-        found.append(f"{', '.join(missing)} does not run: bring it back, or remove it, first; {_ENDS}.")
+        found.append(down(missing))
     if disabled_flags:
         found.append(
             f"Feature flags of this version are not enabled ({', '.join(sorted(disabled_flags))}), and the next one "
             "may need them: run 'rabbitmqctl enable_feature_flag all' first."
         )
     return found
+
+
+def down(nodes: list[str]) -> str:
+    """The sentence about nodes that are away."""
+    return f"{', '.join(nodes)} does not run: bring it back, or remove it, first; {_ENDS}."
 
 
 def _alarm(alarm: Any) -> str:

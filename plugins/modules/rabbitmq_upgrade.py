@@ -81,9 +81,10 @@ def run(given: dict[str, Any], tool: str) -> dict[str, str]:
     if given["version"] and not fitting:
         raise Failure(f"apt knows no {PACKAGE} {given['version']}, only {', '.join(known)}: see rabbitmq_repository.")
     wanted = (fitting or [installed])[-1]
-    if not given["version"] and newer(installed, wanted) > 0:
-        wanted = installed
-    if problem := hop_problem(installed, wanted):
+    older = newer(installed, wanted) > 0
+    if older and not given["version"]:
+        wanted, older = installed, False
+    if problem := hop_problem(installed, wanted, older=older):
         raise Failure(problem)
     tools = Tools(tool, given["timeout"])
     columns = ["name", "state", "stability"]

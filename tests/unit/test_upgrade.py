@@ -26,12 +26,20 @@ def test_supported_steps(installed: str, wanted: str) -> None:
     ("installed", "wanted", "says"),
     [
         ("4.1.0-1", "4.0.5-8", "4.0.5-8 is older than 4.1.0-1, and RabbitMQ cannot go back"),
+        ("4.0.5-8", "4.0.4-1", "4.0.4-1 is older than 4.0.5-8, and RabbitMQ cannot go back"),
         ("3.10.8-1", "4.0.5-8", "From 3.10.8-1 to 4.0.5-8 no step is supported: go to 3.13 first"),
+        ("3.12.14-1", "4.0.5-8", "From 3.12.14-1 to 4.0.5-8 no step is supported: go to 3.13 first"),
         ("3.10.8-1", "3.12.14-1", "versions are left out: go to 3.11 first"),
     ],
 )
 def test_unsupported_steps(installed: str, wanted: str, says: str) -> None:
     assert says in str(hop_problem(installed, wanted))
+
+
+def test_a_step_back_that_the_numbers_do_not_show() -> None:
+    """Of one version of RabbitMQ there are several packages."""
+    assert hop_problem("4.0.5-8+deb13u1", "4.0.5-8") is None
+    assert "4.0.5-8 is older than 4.0.5-8+deb13u1" in str(hop_problem("4.0.5-8+deb13u1", "4.0.5-8", older=True))
 
 
 def test_versions() -> None:

@@ -23,8 +23,10 @@ def bench() -> Iterator[ModuleType]:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look themselves up there
+    sys.path.insert(0, str(PATH.parent))
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     spec.loader.exec_module(module)
+    sys.path.remove(str(PATH.parent))
     sys.dont_write_bytecode = writes
     yield module
     del sys.modules[spec.name]
@@ -65,6 +67,6 @@ def test_a_watcher_that_saw_nothing_is_no_measurement(bench: ModuleType) -> None
 
 def test_a_section_takes_the_place_of_its_last_version(bench: ModuleType) -> None:
     page = "# One\n\ntext\n\n## Part\n\nmore\n"
-    once = bench.with_section(page, "# Two\n\nfirst\n")
+    once = bench.results.with_section(page, "# Two\n\nfirst\n")
     assert once == "# One\n\ntext\n\n## Part\n\nmore\n\n# Two\n\nfirst\n"
-    assert bench.with_section(once, "# One\n\nnew\n") == "# One\n\nnew\n\n# Two\n\nfirst\n"
+    assert bench.results.with_section(once, "# One\n\nnew\n") == "# One\n\nnew\n\n# Two\n\nfirst\n"

@@ -132,22 +132,34 @@ def owners(inodes: set[str], proc: Path = Path("/proc")) -> dict[str, str]:
     """The unit of whoever holds each of these sockets; of systemd's own, several may hold one: a service wins."""
     found: dict[str, str] = {}
     for process in proc.glob("[0-9]*"):
-        # Processes come and go meanwhile.
+        # Processes come and go meanwhile, and so do their connections.
         with contextlib.suppress(OSError):
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]
-            for inode in inodes.intersection(link[8:-1] for link in links if link.startswith("socket:[")):
+            for inode in inodes & sockets(process):
                 unit = unit_of((process / "cgroup").read_text())
                 if unit.endswith(".service") or inode not in found:
                     found[inode] = unit
     return found
 
 
+def sockets(process: Path) -> set[str]:
+    """The inodes of the sockets that a process has open."""
+    found = set()
+    for link in (process / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = os.readlink(link)
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    return found
+
+
 def listening() -> list[dict[str, Any]]:
-    """Every listener once."""
+    """Every listener once, but those whose process is not to be found: it has just ended, or is none of this host's."""
     texts = [path.read_text() for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
     found = [socket_ for text in texts for socket_ in sockets_of(text)]
     units = owners({inode for _, _, inode in found})
-    return [{"port": port, "address": address, "unit": units.get(inode, "")} for port, address, inode in found]
+    return [
+        {"port": port, "address": address, "unit": units[inode]} for port, address, inode in found if inode in units
+    ]
 
 
 def free() -> dict[str, int]:

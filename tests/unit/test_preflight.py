@@ -301,6 +301,8 @@ class TestFacts:
             (tmp_path / process / "fd").mkdir(parents=True)
             (tmp_path / process / "fd/3").symlink_to("socket:[4242]")
             (tmp_path / process / "cgroup").write_text(cgroup)
+            (tmp_path / process / "fd/2").touch()  # no link, as one whose connection ends while it is looked at
+            (tmp_path / process / "fd/4").touch()
         assert host_facts.owners({"4242", "1"}, tmp_path) == {"4242": "epmd.service"}
 
     def test_this_machine(self) -> None:

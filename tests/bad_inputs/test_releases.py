@@ -235,7 +235,9 @@ rabbitmqctl -q add_user tester tester-pw
 rabbitmqctl -q set_permissions --vhost celery tester '.*' '.*' '.*'
 celery-run python -c '
 from kombu import Connection
-with Connection("amqp://tester:tester-pw@127.0.0.1:5672/celery") as connection:
+from shop.celery import app
+url = "amqps://tester:tester-pw@127.0.0.1:5671/celery"
+with Connection(url, ssl=app.conf.broker_use_ssl) as connection:
     queue = connection.SimpleQueue("retired", queue_args={"x-queue-type": "quorum"})
     queue.put("somebody still needs this")
     queue.close()

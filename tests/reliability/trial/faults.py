@@ -82,11 +82,11 @@ class Scene:
 
         def look() -> bool:
             self.ledger.update()
-            found[:] = [e for e in reversed(self.ledger.effects) if e.id == task_id and e.event == event]
+            found[:] = [e for e in self.ledger.effects if e.id == task_id and e.event == event]
             return bool(found)
 
         await_true(f"task {task_id} comes to its {event}", look, seconds, pause=0.5)
-        return found[0]
+        return min(found, key=lambda effect: effect.at)  # by now it may have begun once more
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

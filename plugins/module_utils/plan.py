@@ -297,7 +297,10 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         # What the audit compares the application with: all workers, wherever they run.
         "audit": {
             "workers": workers,
-            "broker": {"consumer_timeout": broker.get("consumer_timeout")},
+            "broker": {
+                "consumer_timeout": broker.get("consumer_timeout"),
+                "visibility_renewed": "visibility_timeout" in broker,  # by celeryops_runtime
+            },
             "nodes": nodes,
             "beats": len(topology["beat"]),
         },

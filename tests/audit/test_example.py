@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples/shop"
 DECLARED = yaml.safe_load((ROOT / "inventories/demo/group_vars/all/main.yml").read_text())
 PLAN = make_plan({name: DECLARED[name] for name in ("celery_app", "celery_workers")})
+#: The same with Redis, whose visibility time-out is far below the longest limit: the workers prolong it.
+ON_REDIS = make_plan({"celery_broker": "redis", **{name: DECLARED[name] for name in ("celery_app", "celery_workers")}})
 #: The application alone, as its author runs it.
 ALONE = {"BROKER_URL": "amqp://shop@localhost", "RESULT_BACKEND": "redis://localhost"}
 
@@ -169,6 +171,18 @@ def test_a_violated_practice_is_refused_or_named(
     assert found
     assert any(each.blocks for each in found) == violation.refused
     assert registry.every_check()[violation.check].practice == violation.practice
+
+
+def test_the_example_is_clean_on_redis(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"settings": ON_REDIS["settings"]}))
+    shop = copy_of_the_shop(tmp_path / "shop", None)
+    urls = {"CELERY_BROKER_URL": "redis://celery@localhost/0"}
+    (app,) = collect([{"folder": str(shop), "app": "shop.celery:app", "environ": environ(None, settings) | urls}])
+    assert isinstance(app, App), app
+    assert app.transport["visibility_timeout"] < 900
+    audit = Audit(app, Plan.of(ON_REDIS["audit"]), None, sources.read(app))
+    assert [each.sentence for each in registry.run(audit) if not each.unknown] == []
 
 
 def test_the_example_is_clean(answers: dict[Violation | None, list[Finding]]) -> None:

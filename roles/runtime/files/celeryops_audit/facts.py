@@ -244,6 +244,7 @@ class Plan:
 
     workers: tuple[Worker, ...] = ()
     consumer_timeout: float | None = None
+    visibility_renewed: bool = False  # workers tell Redis, again and again, what they still hold
     nodes: tuple[str, ...] = ()
     beats: int | None = None
     sentry: bool | None = None
@@ -284,6 +285,7 @@ class Plan:
         return cls(
             workers=tuple(workers),
             consumer_timeout=timeout / 1000 if timeout else None,
+            visibility_renewed=bool(broker.get("visibility_renewed")),
             nodes=tuple(map(str, nodes)),
             beats=None if beats is None else int(beats),
             sentry=values.get("sentry"),

@@ -145,6 +145,8 @@ def stop_timeout_below_limit(check: Check, audit: Audit) -> Found:
 )
 def visibility_timeout_below_limit(check: Check, audit: Audit) -> Found:
     app = audit.loaded
+    if audit.plan and audit.plan.visibility_renewed:
+        return
     visible = float(app.transport.get("visibility_timeout") or VISIBILITY_TIMEOUT)
     endless = []
     for task in audit.tasks:
@@ -177,6 +179,8 @@ def visibility_timeout_below_limit(check: Check, audit: Audit) -> Found:
 )
 def visibility_timeout_below_delay(check: Check, audit: Audit) -> Found:
     app = audit.loaded
+    if audit.plan and audit.plan.visibility_renewed:
+        return
     visible = float(app.transport.get("visibility_timeout") or VISIBILITY_TIMEOUT)
     yield from _delays(check, audit, visible, f"Redis hands it out again after {visible:g} s")
 

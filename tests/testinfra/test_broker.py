@@ -112,3 +112,11 @@ def test_rights_are_exactly_the_declared_ones(node: Node, definitions: Any) -> N
 def test_no_delivery_is_taken_away_from_a_long_task(node: Node, background: Background) -> None:
     assert background.consumer_timeout
     assert int(background.consumer_timeout.result()) == node.host.plan["broker"]["consumer_timeout"]
+
+
+def test_a_client_that_died_without_a_word_is_noticed(node: Node) -> None:
+    """The kernel asks after every client, also those that have no heartbeat."""
+    port = node.host["rabbitmq_port"]
+    clients = node.output("ss -Htno state established sport = :%s", str(port)).splitlines()
+    assert clients
+    assert not [line for line in clients if "timer:" not in line]

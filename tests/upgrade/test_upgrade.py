@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from itertools import pairwise
@@ -120,8 +121,8 @@ def upgrade(play: Play) -> None:
 def test_the_new_feature_flag_is_enabled_everywhere(deployed: Side) -> None:
     """RabbitMQ cannot enable it before every node knows it: so that came last."""
     for host in BROKERS:
-        flags = hosts.rabbitmq(host, "list_feature_flags", "name", "state", "--no-table-headers").splitlines()
-        assert f"{FLAG}\tenabled" in flags, f"{host}: {flags}"
+        flags = json.loads(hosts.rabbitmq(host, "list_feature_flags", "name", "state", "--formatter", "json"))
+        assert {"name": FLAG, "state": "enabled"} in flags, f"{host}: {flags}"
 
 
 def test_it_is_held_again(deployed: Side) -> None:

@@ -13,6 +13,10 @@ description:
     missing nodes, or feature flags that are not enabled. Changes nothing.
 author: celeryops.stack maintainers (@celeryops)
 options:
+  node:
+    description: Name of the node.
+    type: str
+    required: true
   version:
     description: The package's version that is wanted, or how it begins, such as V(4.1.); empty, the newest.
     type: str
@@ -30,6 +34,7 @@ attributes:
 EXAMPLES = r"""
 - name: May it be upgraded
   celeryops.stack.rabbitmq_upgrade:
+    node: rabbit@broker1
   register: upgrade
 """
 
@@ -44,6 +49,11 @@ wanted:
   type: str
   returned: success
   sample: 4.1.2-1
+disabled_flags:
+  description: Feature flags that every node knows and that are not enabled, without experimental ones.
+  type: list
+  elements: str
+  returned: success
 """
 
 import json
@@ -53,9 +63,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, Tools
-from ansible_collections.celeryops.stack.plugins.module_utils.upgrade import hop_problem, state_problems
+from ansible_collections.celeryops.stack.plugins.module_utils.upgrade import down, hop_problem, state_problems
 
-PACKAGE = "rabbitmq-server"
+PACKAGE, SERVER = "rabbitmq-server", "rabbitmq-server.service"
 
 
 def said(*command: str) -> str:
@@ -72,7 +82,7 @@ def newer(first: str, second: str) -> int:
     return 1 if later else 0 if first == second else -1
 
 
-def run(given: dict[str, Any], tool: str) -> dict[str, str]:
+def run(given: dict[str, Any], tool: str) -> dict[str, Any]:
     """Look, and raise what is in the way."""
     installed = said("dpkg-query", "--show", "--showformat", "${Version}", PACKAGE)
     rows = [line.split("|") for line in said("apt-cache", "madison", PACKAGE).splitlines()]
@@ -86,19 +96,25 @@ def run(given: dict[str, Any], tool: str) -> dict[str, str]:
         wanted, older = installed, False
     if problem := hop_problem(installed, wanted, older=older):
         raise Failure(problem)
+    if subprocess.run(["systemctl", "is-active", "--quiet", SERVER], check=False).returncode:
+        raise Failure(down([given["node"]]))
     tools = Tools(tool, given["timeout"])
     columns = ["name", "state", "stability"]
     flags = json.loads(tools.run("rabbitmqctl", "list_feature_flags", *columns, "--formatter", "json"))
     disabled = [flag["name"] for flag in flags if flag["state"] == "disabled" and flag["stability"] != "experimental"]
     if problems := state_problems(tools.status(), disabled if wanted != installed else []):
         raise Failure(" ".join(problems))
-    return {"installed": installed, "wanted": wanted}
+    return {"installed": installed, "wanted": wanted, "disabled_flags": disabled}
 
 
 def main() -> None:
     """Declare the arguments and run."""
     module = AnsibleModule(
-        argument_spec={"version": {"type": "str", "default": ""}, "timeout": {"type": "int", "default": 60}},
+        argument_spec={
+            "node": {"type": "str", "required": True},
+            "version": {"type": "str", "default": ""},
+            "timeout": {"type": "int", "default": 60},
+        },
         supports_check_mode=True,
     )
     tool = module.get_bin_path("rabbitmqctl", required=True, opt_dirs=["/usr/sbin"])

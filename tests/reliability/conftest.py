@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the file anew."""
     if file := config.getoption("rows"):
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("", encoding="utf-8")
 
 

@@ -88,7 +88,7 @@ def test_refused(name: str, on_host: Callable[[str], str], inventory: str, tmp_p
     before = on_host(STATE)
     extra: dict[str, Any] = {"app_source": str(ROOT / "molecule/reliability/app"), **case.variables}
     command = [ANSIBLE, case.playbook, "--inventory", str(chosen), "-e", json.dumps(extra)]
-    environment = {**os.environ, "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))}
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode != 0

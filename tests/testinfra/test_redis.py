@@ -17,7 +17,6 @@ FORBIDDEN = (
     ["SHUTDOWN"],
     ["ACL", "LIST"],
     ["REPLICAOF", "NO", "ONE"],
-    ["DEBUG", "SLEEP", "1"],
 )
 
 

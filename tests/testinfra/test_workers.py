@@ -35,7 +35,11 @@ def test_pool(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> None:
 
 
 def test_prefetch(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> None:
-    assert said["stats"]["prefetch_count"] == worker["concurrency"] * worker["prefetch_multiplier"]
+    planned = worker["concurrency"] * worker["prefetch_multiplier"]
+    if node.host.plan["broker"]["kind"] == "redis":  # where tasks wait for their time in the worker, besides
+        assert said["stats"]["prefetch_count"] >= planned
+    else:
+        assert said["stats"]["prefetch_count"] == planned
 
 
 def test_queues(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.celeryops.stack.plugins.filter.tls import certificate_may_stay
-from ansible_collections.celeryops.stack.plugins.module_utils import certificates
+from ansible_collections.celeryops.stack.plugins.module_utils import certificates, rediscli
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery, tls
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import producer_settings
@@ -249,6 +249,22 @@ def server(ca: Signer, tmp_path: Path) -> Iterator[int]:
         threading.Thread(target=serve, daemon=True).start()
         yield int(listener.getsockname()[1])
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_whether_a_redis_speaks_tls_is_seen_without_a_secret(server: int) -> None:
+    assert rediscli.speaks_tls("127.0.0.1", server) is True
+
+    def refuse() -> None:
+        client, _ = listener.accept()
+        with client:
+            assert client.recv(64) == b"PING\r\n"
+            client.sendall(b"-NOAUTH Authentication required.\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plain = listener.getsockname()[1]
+        threading.Thread(target=refuse, daemon=True).start()
+        assert rediscli.speaks_tls("127.0.0.1", plain) is False
+    assert rediscli.speaks_tls("127.0.0.1", plain) is None, "nobody is there any more"
 
 
 def tries(app: Celery, service: str) -> str:

@@ -247,12 +247,6 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         problems.append(f"celery_tls is {values['celery_tls']!r}; write true or false, without quotes")
     broker = _over_tls(values, _broker(values, topology, host, problems))
     backend = _over_tls(values, _backend(values, topology, host, problems))
-    problems += [
-        f"celery_tls is true, but {variable} is reached through Sentinel, for which TLS is not there yet; leave one "
-        "Redis host in its group (or write the rediss:// URL of one), or celery_tls: false"
-        for variable, place in (("celery_broker", broker), ("celery_result_backend", backend))
-        if values.get("celery_tls") and "sentinel://" in place["url"]
-    ]
     if broker["kind"] == "redis" and backend.get("hosts"):
         problems += redis.overlap_problems(_names(topology["broker"]), _names(topology["backend"]))
     problems += _misfits(broker["kind"], extra)
@@ -275,7 +269,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         broker["permissions"] = _permissions(queues)
         broker["users"] = _with_former(_rabbitmq_users(broker), values["celery_generation"])
     settings = _settings(broker, backend, workers, queues, default_queue, routes)
-    settings |= _verification(values, broker["url"], backend["url"]) | extra
+    settings = _ask_sentinels(settings | _verification(values, broker["url"], backend["url"]) | extra)
     # Elsewhere is none of the hosts, so no address is loopback that need not be.
     elsewhere = [_over_tls(values, find(values, topology, "", [])) for find in (_broker, _backend)]
     verification = _verification(values, *(place["url"] for place in elsewhere))
@@ -287,7 +281,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "settings": settings,
         "stamp": _stamp(settings),
         "generation": values["celery_generation"],
-        "producer": _producer(settings | verification | extra, *elsewhere),
+        "producer": _producer(_ask_sentinels(settings | verification | extra), *elsewhere),
         "workers": {name: spec for name, spec in workers.items() if host in spec["hosts"]},
         "units": _units(workers, host),
         "nodes": nodes,
@@ -1111,22 +1105,43 @@ def _verification(values: Mapping[str, Any], broker_url: str, backend_url: str) 
         ours = values.get(service) in (None, "", "rabbitmq", "redis") or values.get("celery_tls_ca_certificate")
         return values.get("celery_tls_ca_path") if ours else None
 
+    tls = bool(values.get("celery_tls"))
     settings = {
-        "broker_use_ssl": tls_options(broker_url, authority("celery_broker")),
-        "redis_backend_use_ssl": tls_options(backend_url, authority("celery_result_backend")),
+        "broker_use_ssl": tls_options(broker_url, authority("celery_broker"), tls),
+        "redis_backend_use_ssl": tls_options(backend_url, authority("celery_result_backend"), tls),
     }
     return {name: options for name, options in settings.items() if options}
 
 
-def tls_options(url: str, authority: str | None) -> dict[str, Any]:
-    """What py-amqp or redis-py needs to accept only the named server with a certificate of that CA."""
+def tls_options(url: str, authority: str | None, tls: bool) -> dict[str, Any]:
+    """What py-amqp or redis-py needs to accept only the named server with a certificate of that CA.
+
+    Sentinels' URLs are the same with TLS and without.
+    """
     parts = urlsplit(url.split(";", 1)[0])
     if parts.scheme == "amqps":
         # The name is spelt out: left to kombu, it would be that of the broker it reached first, for all of them.
         return {"ca_certs": authority, "cert_reqs": int(ssl.CERT_REQUIRED), "server_hostname": parts.hostname}
-    if parts.scheme == "rediss":
+    if parts.scheme == "rediss" or (parts.scheme == "sentinel" and tls):
         return {"ssl_ca_certs": authority, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
     return {}
+
+
+#: Options that may name a primary which Sentinels know, and how that one is verified.
+SENTINEL_OPTIONS = {
+    "broker_transport_options": "broker_use_ssl",
+    "result_backend_transport_options": "redis_backend_use_ssl",
+}
+
+
+def _ask_sentinels(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with how Sentinels are asked: their certificates are the ones of the Redis that they watch."""
+    asking = {
+        name: {**settings[name], "sentinel_kwargs": redis.sentinel_kwargs(settings.get(verified) or {})}
+        for name, verified in SENTINEL_OPTIONS.items()
+        if "master_name" in settings.get(name, {})
+    }
+    return {**settings, **asking}
 
 
 #: What a producer needs of the settings; the rest is the workers' affair.
@@ -1164,7 +1179,8 @@ def _producer(settings: Mapping[str, Any], broker: Mapping[str, Any], backend: M
     }
     for name, user in logins.items():
         if "master_name" in own.get(name, {}):
-            own[name] = {**own[name], "sentinel_kwargs": {"username": user, "password": ""}}
+            login = {"username": user, "password": ""}
+            own[name] = {**own[name], "sentinel_kwargs": {**own[name]["sentinel_kwargs"], **login}}
     return {key: url for key, url in urls.items() if url} | own
 
 

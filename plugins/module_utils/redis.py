@@ -12,6 +12,8 @@ PORT, SENTINEL_PORT = 6379, 26379
 MASTER = "celery"
 #: Seconds between two signs of life on a connection, and how long an answer may take.
 HEALTH, ANSWER = 5, 5
+#: Seconds until the next Sentinel is asked: one whose host is gone must not cost more.
+SENTINEL_SECONDS = 1.0
 #: kombu's, written down: a queue is this many lists, and 0 is taken first (in RabbitMQ the largest number is).
 PRIORITIES = (0, 3, 6, 9)
 #: Seconds between two looks for messages that were not acknowledged in time (kombu's default comes to 100).
@@ -109,6 +111,12 @@ def transport_options(visibility_timeout: int, dead_letter: str, sentinel: str, 
     }
     # A message is accepted when so many replicas have it, too: one of them takes over.
     return options | ({"master_name": sentinel, "copies": majority(hosts) - 1} if sentinel else {})
+
+
+def sentinel_kwargs(verified: Mapping[str, Any]) -> dict[str, Any]:
+    """redis-py's options for a connection to a Sentinel, but for the login; it is verified as the primary is."""
+    times = {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
+    return {**times, **({"ssl": True, **verified} if verified else {})}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from dataclasses import dataclass
 
@@ -14,15 +15,28 @@ class Failure(Exception):
     """One sentence for the person who runs the play."""
 
 
+def speaks_tls(host: str, port: int) -> bool | None:
+    """Whether who listens there has no word for those without TLS, asked without any secret; None: nobody answers."""
+    try:
+        with socket.create_connection((host, port), timeout=SECONDS) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(1) not in (b"+", b"-")
+    except ConnectionResetError:
+        return True
+    except OSError:
+        return None
+
+
 @dataclass(frozen=True, repr=False)
 class RedisCli:
-    """Who asks whom."""
+    """Who asks whom; with the file of a CA over TLS. (redis-cli looks at the certificate's CA, not at its names.)"""
 
     tool: str
     host: str
     port: int
     user: str
     password: str
+    authority: str = ""
 
     def say(self, *words: str) -> str:
         """What the server answers to a command."""
@@ -32,6 +46,7 @@ class RedisCli:
             self.host,
             "-p",
             str(self.port),
+            *(["--tls", "--cacert", self.authority] if self.authority else []),
             "--user",
             self.user,
             "--no-auth-warning",

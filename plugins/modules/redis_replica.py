@@ -10,6 +10,7 @@ short_description: Make the Redis of this host a copy of its primary, and wait u
 description:
   - Without O(primary) it only looks at this Redis, and asks the Sentinels which one is the primary.
   - A Redis with data of its own is never made a copy, which would delete them; Sentinel does that to a former primary.
+  - This host's Redis and Sentinel are reached over loopback, with TLS or without, as they listen now.
 author: celeryops.stack maintainers (@celeryops)
 options:
   address:
@@ -49,8 +50,22 @@ options:
     description: What this Redis was before it was restarted; what it has as V(slave) is a copy already.
     type: str
     default: ""
+  wait:
+    description: Whether to wait until it has what the primary has, or only to tell it to become a copy.
+    type: bool
+    default: true
+  tls:
+    description:
+      - Whether Redis and Sentinel are to speak TLS. The Sentinels of other hosts are asked in this way only, and not
+        where this host's one is yet to change.
+    type: bool
+    default: false
+  authority:
+    description: File with the certificate of the CA.
+    type: path
+    default: /etc/redis/tls/ca.pem
   timeout:
-    description: Seconds to wait until it has what the primary has.
+    description: Seconds to wait.
     type: int
     default: 120
 attributes:
@@ -81,6 +96,10 @@ keys:
   description: Number of keys it holds.
   type: int
   returned: success
+tls:
+  description: Whether this Redis speaks TLS only; as in O(tls) where it does not answer yet (check mode).
+  type: bool
+  returned: success
 primary:
   description: Address and epoch of the primary as the Sentinels have it; none where no Sentinel answers.
   type: dict
@@ -92,7 +111,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils import redis
-from ansible_collections.celeryops.stack.plugins.module_utils.rediscli import Failure, RedisCli
+from ansible_collections.celeryops.stack.plugins.module_utils.rediscli import Failure, RedisCli, speaks_tls
+
+#: Where this host's own are reached.
+HERE = "127.0.0.1"
 
 
 def primary_by(sentinels: list[RedisCli], master: str) -> dict[str, Any] | None:
@@ -117,7 +139,7 @@ def follow(server: RedisCli, given: dict[str, Any], check_mode: bool) -> tuple[b
             changed = True
             if not check_mode:
                 server.say("REPLICAOF", primary, str(given["port"]))
-        if check_mode:
+        if check_mode or not given["wait"]:
             return changed, look
         if time.monotonic() > deadline:
             raise Failure(look.complaint(given["address"], primary, given["timeout"]))
@@ -137,30 +159,40 @@ def main() -> None:
             "master": {"type": "str", "required": True},
             "primary": {"type": "str", "default": ""},
             "was": {"type": "str", "default": ""},
+            "wait": {"type": "bool", "default": True},
+            "tls": {"type": "bool", "default": False},
+            "authority": {"type": "path", "default": "/etc/redis/tls/ca.pem"},
             "timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
     given = module.params
     tool = module.get_bin_path("redis-cli")
+    nothing_yet = {"changed": bool(given["primary"]), "role": "", "keys": 0, "tls": given["tls"], "primary": None}
     if tool is None and module.check_mode:  # nothing is installed yet
-        module.exit_json(changed=bool(given["primary"]), role="", keys=0, primary=None)
+        module.exit_json(**nothing_yet)
 
-    def cli(host: str, port: int) -> RedisCli:
-        return RedisCli(tool or "redis-cli", host, port, given["user"], given["password"])
+    def cli(host: str, port: int, tls: bool) -> RedisCli:
+        authority = given["authority"] if tls else ""
+        return RedisCli(tool or "redis-cli", host, port, given["user"], given["password"], authority)
 
-    server, changed = cli("127.0.0.1", given["port"]), False
+    changed = False
     try:
+        tls, asked = (speaks_tls(HERE, given[port]) for port in ("port", "sentinel_port"))
+        server = cli(HERE, given["port"], bool(tls))
         if given["primary"]:
             changed, look = follow(server, given, module.check_mode)
         else:
             look = redis.read_info(server.say("INFO"))
     except Failure as failure:
         if module.check_mode:
-            module.exit_json(changed=bool(given["primary"]), role="", keys=0, primary=None)
+            module.exit_json(**nothing_yet)
         module.fail_json(msg=f"The Redis of this host: {failure}")
-    sentinels = [cli(address, given["sentinel_port"]) for address in given["sentinels"]]
-    module.exit_json(changed=changed, role=look.role, keys=look.keys, primary=primary_by(sentinels, given["master"]))
+    sentinels = [] if asked is None else [cli(HERE, given["sentinel_port"], asked)]
+    if asked in (None, given["tls"]):
+        sentinels += [cli(address, given["sentinel_port"], given["tls"]) for address in given["sentinels"]]
+    found = {"role": look.role, "keys": look.keys, "tls": bool(tls), "primary": primary_by(sentinels, given["master"])}
+    module.exit_json(changed=changed, **found)
 
 
 if __name__ == "__main__":

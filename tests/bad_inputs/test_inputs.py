@@ -413,9 +413,6 @@ REDIS = {
     "no password for Sentinel": replicas(
         "redis_sentinel_password is empty: set it, from a vault, to 12 characters or more", redis_sentinel_password=""
     ),
-    "TLS with Sentinel": replicas(
-        "celery_tls is true, but celery_broker is reached through Sentinel", "or celery_tls: false", celery_tls=True
-    ),
     "a setting of RabbitMQ": replicas(
         "celery_settings.worker_detect_quorum_queues is about RabbitMQ",
         "write 'celery_broker: rabbitmq'",

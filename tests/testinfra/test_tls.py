@@ -26,7 +26,7 @@ SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 
 def answers(service: str, place: Place, node: Node) -> bool:
     """Whether a known user is served."""
-    if service == "redis":
+    if service in ("redis", "sentinel"):  # a Sentinel knows the same users
         login = ["AUTH", node.host.plan["result_backend"]["user"], node.host["celery_result_password"]]
         return redis_says(place, login) == ["+OK"]
     user, password = node.host.plan["broker"]["monitor_user"], node.host["celery_monitor_password"]
@@ -99,6 +99,10 @@ def test_the_application_trusts_nobody_else(node: Node) -> None:
     data = {"app": node.host.plan["app"], "other_cas": SYSTEM_CAS}
     outcomes = node.call(distrust, data, f"{CELERY_RUN} python")
     assert len(outcomes) >= 3
+    asked = [case for case in outcomes if case.startswith("Sentinels")]
+    assert bool(asked) is bool(
+        node.host.plan["broker"].get("sentinel") or node.host.plan["result_backend"].get("sentinel")
+    )
     for case, outcome in outcomes.items():
         if case.endswith("as it is"):
             assert outcome == "connected", f"{case}: {outcome}"

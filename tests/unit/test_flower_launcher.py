@@ -44,6 +44,14 @@ def test_only_the_settings_of_a_watcher(launcher: ModuleType) -> None:
     }
 
 
+def test_sentinels_are_asked_as_the_plan_says_with_the_login_of_the_url(launcher: ModuleType) -> None:
+    asking = {"socket_timeout": 1.0, "ssl": True, "ssl_ca_certs": "/etc/celery/tls-ca.pem"}
+    settings = {"broker_transport_options": {"master_name": "celery", "sentinel_kwargs": asking}}
+    found = launcher.celery_settings(settings, "sentinel://me:p%40ss@10.0.0.1:26379/0;sentinel://me:p%40ss@10.0.0.2/0")
+    login = {"username": "me", "password": "p@ss"}
+    assert found["broker_transport_options"]["sentinel_kwargs"] == {**asking, **login}
+
+
 @pytest.mark.parametrize("header", ["", "Basic ", "Basic b3BzOndyb25n", "basic b3BzOnNlY3JldA==", "Bearer x", "ö"])
 def test_nobody_else_enters(launcher: ModuleType, header: str) -> None:
     assert not launcher.may_enter(header, launcher.login_header("ops", "secret"))

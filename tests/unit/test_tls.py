@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.celeryops.stack.plugins.filter.tls import certificate_may_stay
-from ansible_collections.celeryops.stack.plugins.module_utils import certificates
+from ansible_collections.celeryops.stack.plugins.module_utils import certificates, rediscli
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery, tls
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import producer_settings
 from celery import Celery
+from celeryops_runtime import settings as runtime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from redis.sentinel import Sentinel
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CA_ON_HOST = "/etc/celery/tls-ca.pem"
@@ -44,6 +46,15 @@ APART = {
     "backend": [{"name": "broker1", "address": "10.0.0.5"}],
     "worker": [{"name": "worker1", "address": "10.0.0.6"}],
 }
+
+THREE = [{"name": f"redis{number}", "address": f"10.0.0.{number}"} for number in (5, 7, 8)]
+REPLICATED = {**APART, "broker": THREE, "backend": THREE}
+CLIENT_SETTINGS = (
+    "broker_use_ssl",
+    "redis_backend_use_ssl",
+    "broker_transport_options",
+    "result_backend_transport_options",
+)
 
 
 class Signer:
@@ -140,6 +151,25 @@ def test_redis_as_broker_is_verified_too() -> None:
     assert plan["settings"]["broker_use_ssl"] == plan["settings"]["redis_backend_use_ssl"]
 
 
+def test_sentinels_are_verified_as_the_primary_that_they_name() -> None:
+    plan = plan_of(celery_broker="redis", celery_topology=REPLICATED)
+    verified = {"ssl_ca_certs": CA_ON_HOST, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    for place in (plan["settings"], plan["producer"]):
+        assert place["broker_use_ssl"] == place["redis_backend_use_ssl"] == verified
+        for name in ("broker_transport_options", "result_backend_transport_options"):
+            asking = place[name]["sentinel_kwargs"]
+            assert {key: asking[key] for key in asking if key.startswith("ssl")} == {"ssl": True, **verified}
+    assert plan["broker"]["url"].startswith("sentinel://celery@10.0.0.5:26379/0;")
+
+
+def test_sentinels_are_verified_by_the_ca_that_the_user_names() -> None:
+    own = {"ssl_ca_certs": "/srv/ca.pem", "ssl_cert_reqs": "required"}
+    plan = plan_of(celery_broker="redis", celery_topology=REPLICATED, celery_settings={"redis_backend_use_ssl": own})
+    for place in (plan["settings"], plan["producer"]):
+        assert place["result_backend_transport_options"]["sentinel_kwargs"]["ssl_ca_certs"] == "/srv/ca.pem"
+        assert place["broker_transport_options"]["sentinel_kwargs"]["ssl_ca_certs"] == CA_ON_HOST
+
+
 def test_each_checks_the_name_that_it_connects_to() -> None:
     assert plan_of("broker1")["settings"]["broker_use_ssl"]["server_hostname"] == "127.0.0.1"
     assert plan_of("broker1")["producer"]["broker_use_ssl"]["server_hostname"] == "10.0.0.5"
@@ -221,6 +251,31 @@ def server(ca: Signer, tmp_path: Path) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
+def test_whether_a_redis_speaks_tls_is_seen_without_a_secret(server: int) -> None:
+    assert rediscli.speaks_tls("127.0.0.1", server) is True
+
+    def refuse() -> None:
+        client, _ = listener.accept()
+        with client:
+            assert client.recv(64) == b"PING\r\n"
+            client.sendall(b"-NOAUTH Authentication required.\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plain = listener.getsockname()[1]
+        threading.Thread(target=refuse, daemon=True).start()
+        assert rediscli.speaks_tls("127.0.0.1", plain) is False
+    assert rediscli.speaks_tls("127.0.0.1", plain) is None, "nobody is there any more"
+
+
+def tries(app: Celery, service: str) -> str:
+    """Why there is no connection."""
+    connection = app.connection(connect_timeout=5)
+    connect = app.backend.client.ping if service.endswith("results") else connection.connect
+    with pytest.raises(Exception) as failed:  # noqa: PT011 (each library has its own)
+        connect()
+    return str(failed.value)
+
+
 @pytest.mark.parametrize("service", ["RabbitMQ", "Redis as broker", "Redis for results"])
 @pytest.mark.parametrize(
     ("authority", "address", "trusted"),
@@ -237,13 +292,33 @@ def test_the_libraries_take_the_settings_and_verify(
     backend = plan["result_backend"]["url"].replace("10.0.0.5:6379", f"{address}:{server}")
     app = Celery(broker=broker, backend=backend, set_as_current=False)
     app.conf.update({name: settings[name] for name in ("broker_use_ssl", "redis_backend_use_ssl")})
-    connection = app.connection(connect_timeout=5)
-    connect = app.backend.client.ping if service == "Redis for results" else connection.connect
-    with pytest.raises(Exception) as failed:  # noqa: PT011 (each library has its own)
-        connect()
-    refused = "CERTIFICATE_VERIFY_FAILED" in str(failed.value)
-    assert refused is not trusted, failed.value
-    assert trusted is ("closed" in str(failed.value)), "it is the server that ends what the client trusted"
+    why = tries(app, service)
+    assert ("CERTIFICATE_VERIFY_FAILED" in why) is not trusted, why
+    assert trusted is ("closed" in why), "it is the server that ends what the client trusted"
+
+
+@pytest.mark.parametrize("service", ["the broker", "the results"])
+@pytest.mark.parametrize("who", ["a Sentinel", "the primary"])
+@pytest.mark.parametrize(
+    ("authority", "address", "trusted"),
+    [("ca.pem", "127.0.0.1", True), ("other.pem", "127.0.0.1", False), ("ca.pem", "127.0.0.2", False)],
+    ids=["the server", "another CA", "another address"],
+)
+def test_sentinels_and_the_primary_that_they_name_are_both_verified(
+    who: str, service: str, authority: str, address: str, trusted: bool, server: int, tmp_path: Path, monkeypatch: Any
+) -> None:
+    # redis-py says of a Sentinel only that it was not reached.
+    ask = {"a Sentinel": lambda self, _: self.sentinels[0].ping(), "the primary": lambda *_: (address, server)}
+    monkeypatch.setattr(Sentinel, "discover_master", ask[who])
+    plan = plan_of(celery_broker="redis", celery_topology=REPLICATED, celery_tls_ca_path=str(tmp_path / authority))
+    places = [plan[name]["url"].split(";")[0] for name in ("broker", "result_backend")]
+    broker, backend = (place.replace("10.0.0.5:26379", f"{address}:{server}") for place in places)
+    shared = runtime.Shared({name: plan["settings"][name] for name in CLIENT_SETTINGS})
+    app = Celery(broker=broker, backend=backend, set_as_current=False)
+    runtime.install(app, shared)
+    why = tries(app, service)
+    assert ("CERTIFICATE_VERIFY_FAILED" in why) is not trusted, why
+    assert trusted is ("closed" in why), "it is the server that ends what the client trusted"
 
 
 # --- what may stay ------------------------------------------------------------------------------------------------

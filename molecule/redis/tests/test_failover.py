@@ -53,7 +53,7 @@ def on(host: str, script: str) -> str:
 
 def role(host: str) -> str:
     """What the Redis of a host is: master or slave, and for a copy whether it has everything."""
-    ask = f"REDISCLI_AUTH={PASSWORD} redis-cli --user sentinel --no-auth-warning"
+    ask = f"REDISCLI_AUTH={PASSWORD} redis-cli --tls --cacert /etc/redis/tls/ca.pem --user sentinel --no-auth-warning"
     said = on(host, f"systemctl -q is-active redis-server && {ask} info replication || true")
     found = re.search(r"role:(\w+)", said)
     link = re.search(r"master_link_status:(\w+)", said)

@@ -46,10 +46,9 @@ def celery_settings(settings: Mapping[str, Any], broker_url: str) -> dict[str, A
     if "master_name" in transport:  # the Sentinels know the same users as the Redis that they watch
         login = urlsplit(broker_url.split(";")[0])
         transport["sentinel_kwargs"] = {
+            **transport.get("sentinel_kwargs", {}),
             "username": unquote(login.username or ""),
             "password": unquote(login.password or ""),
-            "socket_timeout": 1.0,
-            "socket_connect_timeout": 1.0,
         }
     return {**chosen, "broker_url": broker_url, "broker_transport_options": transport}
 

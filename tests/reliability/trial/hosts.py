@@ -129,7 +129,8 @@ def broker() -> str:
     if len(BROKERS) == 1:
         return BROKERS[0]
     password, by_address = variables()["redis_sentinel_password"], {address(host): host for host in BROKERS}
-    ask = f"REDISCLI_AUTH={password} redis-cli -p 26379 --user sentinel --no-auth-warning "
+    tls = "--tls --cacert /etc/redis/tls/ca.pem " if variables().get("celery_tls") else ""
+    ask = f"REDISCLI_AUTH={password} redis-cli {tls}-p 26379 --user sentinel --no-auth-warning "
     for host in BROKERS:
         try:
             said = shell(host, f"{ask} sentinel get-master-addr-by-name celery").split()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import ssl
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,7 +74,8 @@ class RedisSide(Side):
 def broker_url(user: str, password: str, vhost: str) -> str:
     """The broker as a producer outside the machines reaches it."""
     if KIND == "redis":
-        scheme, port = ("sentinel", 26379) if len(BROKERS) > 1 else ("redis", 6379)
+        alone = "rediss" if tls() else "redis"
+        scheme, port = ("sentinel", 26379) if len(BROKERS) > 1 else (alone, 6379)
         return ";".join(f"{scheme}://{user}:{password}@{hosts.address(host)}:{port}/0" for host in BROKERS)
     scheme, port = ("amqps", 5671) if tls() else ("amqp", 5672)
     return ";".join(f"{scheme}://{user}:{password}@{hosts.address(broker)}:{port}/{vhost}" for broker in BROKERS)
@@ -93,10 +93,10 @@ def sender() -> Celery:
     """A producer that is configured as the documentation says."""
     generation = hosts.variables().get("celery_generation", 1)
     user = "producer" if generation == 1 else f"producer-{generation}"
-    settings = json.loads(hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json"))
-    if tls():
-        settings["settings"]["broker_use_ssl"]["ca_certs"] = str(CA)  # its copy on this machine
-    SETTINGS.write_text(json.dumps(settings), encoding="utf-8")
+    settings = hosts.run(WORKERS[0], "cat", "/etc/celery/settings.json")
+    SETTINGS.write_text(
+        settings.replace("/etc/celery/tls-ca.pem", str(CA)), encoding="utf-8"
+    )  # its copy on this machine
     return client(broker_url(user, hosts.variables()["celery_producer_password"], "celery"))
 
 

@@ -65,7 +65,7 @@ def listening(host: Host) -> dict[str, tuple[str, int]]:
 
 def encrypted(host: Host) -> dict[str, str]:
     """The services of this host that speak TLS only, each with the folder of its certificate."""
-    switches = {"rabbitmq": "rabbitmq", "management": "rabbitmq", "redis": "redis"}
+    switches = {"rabbitmq": "rabbitmq", "management": "rabbitmq", "redis": "redis", "sentinel": "redis"}
     here = listening(host)
     return {name: f"/etc/{of}/tls" for name, of in switches.items() if name in here and host[f"{of}_tls"]}
 

@@ -269,10 +269,11 @@ def test_several_redis_are_reached_through_their_sentinels() -> None:
     assert plan["result_backend"]["url"] == ";".join(f"sentinel://results@{place}:26379/1" for place in places)
     options = plan["settings"]["broker_transport_options"]
     assert (options["master_name"], options["copies"]) == ("celery", 1)
-    assert plan["settings"]["result_backend_transport_options"] == {"master_name": "celery"}
+    times = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    assert plan["settings"]["result_backend_transport_options"] == {"master_name": "celery", "sentinel_kwargs": times}
     assert "sentinel://celery@10.0.0.2:26379/0" in plan["producer"]["broker_url"]
     for name, user in (("broker_transport_options", "celery"), ("result_backend_transport_options", "results")):
-        assert plan["producer"][name]["sentinel_kwargs"] == {"username": user, "password": ""}
+        assert plan["producer"][name]["sentinel_kwargs"] == {**times, "username": user, "password": ""}
     assert plan["redis"] == {"hosts": hosts("r1", "r2", "r3"), "broker": True, "majority": 2, "min_replicas": 1}
 
 

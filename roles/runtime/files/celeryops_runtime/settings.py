@@ -31,8 +31,6 @@ TRANSPORTS = {
 }
 #: Where options name a primary that Sentinel knows, and the URL beside them.
 SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
-#: Seconds until the next Sentinel is asked: one whose host is gone must not cost more.
-SENTINEL_TIMES = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 #: What a route says of the way to a queue, besides the queue's name.
 DELIVERY = ("exchange", "exchange_type", "routing_key")
 
@@ -88,10 +86,11 @@ def _log_in(shared: Shared, urls: Mapping[str, Any]) -> None:
     """Where a primary is found through Sentinels: they know the same users and passwords as the Redis they watch."""
     for name, variable in SENTINEL:
         options, url = shared.get(name) or {}, urls.get(variable)
-        if "master_name" in options and "sentinel_kwargs" not in options and isinstance(url, str):
+        asking = options.get("sentinel_kwargs", {})
+        if "master_name" in options and "username" not in asking and isinstance(url, str):
             first = urlsplit(url.split(";")[0])
             login = {"username": unquote(first.username or ""), "password": unquote(first.password or "")}
-            shared[name] = {**options, "sentinel_kwargs": {**SENTINEL_TIMES, **login}}
+            shared[name] = {**options, "sentinel_kwargs": {**asking, **login}}
 
 
 def _by_queue(route: Any) -> Any:

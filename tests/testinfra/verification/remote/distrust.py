@@ -4,8 +4,20 @@
 Runs on a host inside the application's environment.
 """
 
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Collection
 from typing import Any
+from unittest.mock import patch
+
+#: Settings of the broker and of the result backend: how it is verified, and the options that it has.
+SETTINGS = {
+    "broker": ("broker_use_ssl", "broker_transport_options"),
+    "backend": ("redis_backend_use_ssl", "result_backend_transport_options"),
+}
+
+SENTINEL_PORT = 26379
+#: Where py-amqp and redis-py have the file of the CA.
+AUTHORITY = ("ca_certs", "ssl_ca_certs")
 
 
 def outcome(connect: Callable[[], Any]) -> str:
@@ -17,28 +29,55 @@ def outcome(connect: Callable[[], Any]) -> str:
     return "connected"
 
 
+def to_another_name(wrap: Any, spared: Collection[int]) -> Any:
+    """A handshake with whoever is there, who is taken for another host, but for those at these ports."""
+
+    def handshake(self: Any, *args: Any, **kwargs: Any) -> Any:
+        sock = args[0] if args else kwargs["sock"]
+        name = kwargs.pop("server_hostname") if sock.getpeername()[1] in spared else "another.example.org"
+        return wrap(self, *args, **{**kwargs, "server_hostname": name})
+
+    return handshake
+
+
+def ask(sentinel: Any, _: str) -> None:
+    """Instead of a Sentinel's answer, as redis-py says of one only that it was not reached."""
+    sentinel.sentinels[0].ping()
+
+
 def main(data: Any) -> dict[str, str]:
     """Outcomes by service and by whom the client trusts."""
+    from celery import Celery
     from celery.utils.imports import symbol_by_name
 
-    app = symbol_by_name(data["app"])
-    broker, backend = dict(app.conf.broker_use_ssl), dict(app.conf.redis_backend_use_ssl or {})
+    conf = symbol_by_name(data["app"]).conf
 
-    def to_broker(**changed: Any) -> Callable[[], Any]:
-        return lambda: app.connection(ssl={**broker, **changed}, connect_timeout=5).connect()
+    def client(service: str, **changed: Any) -> Callable[[], Any]:
+        app = Celery(broker=conf.broker_url, backend=conf.result_backend, set_as_current=False)
+        app.conf.update({name: conf[name] for names in SETTINGS.values() for name in names} | changed)
+        if service == "backend":
+            return lambda: app.backend.client.ping()
+        return lambda: app.connection(connect_timeout=5).connect()
 
-    found = {
-        "broker, as it is": outcome(to_broker()),
-        "broker, other CAs": outcome(to_broker(ca_certs=data["other_cas"])),
-        "broker, another name": outcome(to_broker(server_hostname="another.example.org")),
-    }
-    if backend:
-        from redis import Redis
+    def distrusting(options: Any) -> Any:
+        if not isinstance(options, dict):
+            return options
+        return {k: data["other_cas"] if k in AUTHORITY else distrusting(v) for k, v in options.items()}
 
-        def to_backend(**changed: Any) -> Callable[[], Any]:
-            options = {key: value for key, value in backend.items() if key != "ssl_cert_reqs"}
-            return lambda: Redis.from_url(app.conf.result_backend, **{**options, **changed}).ping()
+    def outcomes(service: str, verified: str, spared: Collection[int]) -> dict[str, str]:
+        other = outcome(client(service, **{verified: distrusting(conf[verified])}))
+        with patch("ssl.SSLContext.wrap_socket", to_another_name(ssl.SSLContext.wrap_socket, spared)):
+            return {"other CAs": other, "another name": outcome(client(service))}
 
-        found["backend, as it is"] = outcome(to_backend())
-        found["backend, other CAs"] = outcome(to_backend(ssl_ca_certs=data["other_cas"]))
+    found = {}
+    for service, (verified, options) in SETTINGS.items():
+        if not conf[verified]:
+            continue
+        found[f"{service}, as it is"] = outcome(client(service))
+        cases = outcomes(service, verified, [SENTINEL_PORT])
+        found |= {f"{service}, {case}": came for case, came in cases.items()}
+        if "sentinel_kwargs" in (conf[options] or {}):
+            with patch("redis.sentinel.Sentinel.discover_master", ask):
+                cases = outcomes(service, options, [])
+            found |= {f"Sentinels for the {service}, {case}": came for case, came in cases.items()}
     return found

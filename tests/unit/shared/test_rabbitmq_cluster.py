@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules that restart, grow and shrink a RabbitMQ cluster, with tools that only keep books."""
+"""The modules that restart, grow, shrink and restore a RabbitMQ cluster, with tools that only keep books."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeryops.stack.plugins.modules import rabbitmq_restore
 
 from .conftest import Run
 
@@ -171,3 +172,33 @@ def test_the_data_of_a_virgin_host(run_module: Run) -> None:
     look: Callable[..., dict[str, Any]] = run_module
     result = look("rabbitmq_data", node="rabbit@nobody-has-this-name", nodes=NODES)
     assert (result["changed"], result["data"], result["members"]) == (False, False, [])
+
+
+@pytest.mark.parametrize("state", ["free", "restored"])
+@pytest.mark.parametrize(
+    ("left", "fresh"),
+    [
+        ([], True),
+        (["rabbit@a-plugins-expand/README"], True),  # installed and stopped before it came up
+        (["rabbit@a/schema.DAT"], False),
+        (["rabbit@a/coordination/rabbit@a"], False),
+    ],
+    ids=["nothing", "no data", "data", "data of Khepri"],
+)
+def test_a_node_that_has_never_run_is_fresh(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, left: list[str], fresh: bool
+) -> None:
+    monkeypatch.setattr(rabbitmq_restore, "DATA", str(tmp_path / "mnesia"))
+    for name in left:
+        (tmp_path / "mnesia" / name).parent.mkdir(parents=True)
+        (tmp_path / "mnesia" / name).touch()
+    broker.set(fails="export_definitions")  # nothing runs that could answer
+    saved = {"users": [{"name": "admin"}, {"name": "reports"}]}
+
+    result = broker.run("rabbitmq_restore", definitions=saved, vhost="shop", users=["admin"], state=state)
+
+    assert broker.did == ([] if fresh else ["rabbitmqctl export_definitions -"])
+    if fresh:
+        assert (result["changed"], result["restored"]) == (False, {"users": 1})
+    else:
+        assert result["msg"] == "rabbitmqctl export_definitions failed: it fails"

@@ -28,13 +28,18 @@ class Found:
     cookie: str = ""
 
 
+def have_run(data: str = DATA) -> frozenset[str]:
+    """The nodes whose data is on a host's disk; a package that was installed and never ran has left none."""
+    folders = Path(data).glob("*@*")
+    return frozenset(path.name for path in folders if any((path / sign).exists() for sign in _SIGNS))
+
+
 def look(node: str, data: str = DATA, cookie: str = COOKIE) -> Found:
     """Read it."""
-    folders = [path for path in Path(data).glob("*@*") if any((path / sign).exists() for sign in _SIGNS)]
     own, file = Path(data, node), Path(cookie)
     remembered = own / "cluster_nodes.config"
     return Found(
-        data=frozenset(path.name for path in folders),
+        data=have_run(data),
         members=members(remembered.read_text(encoding="utf-8")) if remembered.exists() else frozenset(),
         cookie=file.read_text(encoding="utf-8").strip() if file.exists() else "",
     )

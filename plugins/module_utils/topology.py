@@ -58,7 +58,7 @@ def _address(variables: Mapping[str, Any]) -> str:
 
 
 def _node(variables: Mapping[str, Any]) -> str:
-    """The name of a host's RabbitMQ node, as its role derives it; empty where no facts tell it."""
+    """The name of a host's RabbitMQ node, as its role's default derives it; empty where no facts tell it."""
     hostname = (variables.get("ansible_facts") or {}).get("hostname")
     return str(variables.get("rabbitmq_node_name") or (f"rabbit@{hostname}" if hostname else ""))
 

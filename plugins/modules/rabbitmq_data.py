@@ -60,17 +60,18 @@ inter_node:
   returned: always
 """
 
-import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.cluster import inter_node, look, misfit
+from ansible_collections.celeryops.stack.plugins.module_utils.systemctl import Failed, Systemd
+
+SERVER = "rabbitmq-server.service"
 
 
 def command_line() -> str:
     """That of the node's process; empty where it does not run."""
-    asked = ["systemctl", "show", "--property=MainPID", "--value", "rabbitmq-server.service"]
-    pid = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    pid = Systemd().show([SERVER])[SERVER]["MainPID"]
     try:
         return Path("/proc", pid or "0", "cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
     except OSError:  # no such unit, or it has just ended
@@ -91,12 +92,12 @@ def main() -> None:
     found = look(node)
     if sentence := misfit(found, node, module.params["nodes"], module.params["erlang_cookie"]):
         module.fail_json(msg=sentence)
+    try:
+        spoken = inter_node(command_line())
+    except Failed as failed:
+        module.fail_json(msg=str(failed))
     module.exit_json(
-        changed=False,
-        node=node,
-        data=node in found.data,
-        members=sorted(found.members),
-        inter_node=inter_node(command_line()),
+        changed=False, node=node, data=node in found.data, members=sorted(found.members), inter_node=spoken
     )
 
 

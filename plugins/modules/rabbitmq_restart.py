@@ -64,32 +64,25 @@ EXAMPLES = r"""
 
 RETURN = r"""# Nothing but what every module returns. """
 
-import subprocess
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.cluster import may_restart
 from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, Tools
+from ansible_collections.celeryops.stack.plugins.module_utils.systemctl import Failed, Systemd
 
 SERVER = "rabbitmq-server.service"
 
 
-def systemctl(*arguments: str) -> None:
-    """Run it; what it starts must come up."""
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failure(f"systemctl {' '.join(arguments)} failed: {' '.join(done.stderr.split())}")
-
-
 def restart(units: list[str]) -> None:
-    """Restart the units, the server last."""
-    running = subprocess.run(["systemctl", "is-active", "--quiet", SERVER], check=False).returncode == 0
+    """Restart the units, the server last; what is started must come up."""
+    systemd = Systemd()
+    running = systemd.show([SERVER])[SERVER].running
     others = [unit for unit in units if unit != SERVER]
     if running:
-        systemctl("stop", SERVER)
+        systemd.must("stop", "--", SERVER)
     if others:
-        systemctl("restart", *others)
+        systemd.must("restart", "--", *others)
     if running:
-        systemctl("start", SERVER)
+        systemd.must("start", "--", SERVER)
 
 
 def drain(tools: Tools, node: str, timeout: int) -> None:
@@ -134,14 +127,14 @@ def main() -> None:
             try:
                 if restarts:
                     restart(units)
-            except Failure as failure:
+            except Failed as failed:
                 raise Failure(
                     f"{node} did not come back, and nothing else was restarted, so its cluster serves without it: "
-                    f"{failure}; see /var/log/rabbitmq, put right what was changed, and run this again."
+                    f"{failed}; see /var/log/rabbitmq, put right what was changed, and run this again."
                 ) from None
         else:
             restart(units)
-    except Failure as failure:
+    except (Failure, Failed) as failure:
         module.fail_json(msg=str(failure))
     after = "".join(f"restart {unit}\n" for unit in units) if restarts else f"drain {node}\n"
     module.exit_json(changed=True, diff={"before": "", "after": after})

@@ -73,11 +73,10 @@ import json
 import shutil
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.stack.plugins.module_utils.cluster import DATA
+from ansible_collections.celeryops.stack.plugins.module_utils.cluster import DATA, have_run
 from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmq_backup import (
     beyond,
     declaration,
@@ -113,7 +112,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     wanted = beyond(json.loads(given["definitions"]), declared)
     counts = {kind: len(items) for kind, items in wanted.items()}
     result = {"changed": False, "restored": counts, "diff": {"before": "", "after": f"{counts}\n"}}
-    if tool is None or not any(Path(DATA).glob("*@*")):  # it is not installed, or has never run: as fresh as can be
+    if tool is None or not have_run(DATA):  # it is not installed, or has never run: as fresh as can be
         return result
     current = json.loads(call(tool, timeout, "export_definitions", "-"))
     sentence = in_the_way(current, declared, messages(tool, timeout))

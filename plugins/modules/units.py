@@ -172,12 +172,12 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.systemctl import Failed, Systemd
 from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     OWN_FILES,
-    PROPERTIES,
     Seen,
     Steps,
     Wanted,
@@ -186,7 +186,6 @@ from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     holds,
     is_stale,
     out_of_date,
-    parse,
     patience,
     plan,
     refusal,
@@ -209,60 +208,14 @@ class Down(Exception):
         self.units = sorted(units)
 
 
-class Systemd:
-    """The host's systemd."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-
-    def fail(self, sentence: str, **facts: Any) -> NoReturn:
-        """Stop with one sentence."""
-        self.module.fail_json(msg=sentence, **facts)
-        raise AssertionError  # fail_json does not return
-
-    def run(self, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-        """Run systemctl; a time-out looks like a failure."""
-        command = ["systemctl", "--no-ask-password", "--no-pager", *arguments]
-        environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
-        try:
-            return subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=timeout, env=environment
-            )
-        except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(command, 124, "", f"systemctl took longer than {timeout:.0f} s")
-        except FileNotFoundError:
-            self.fail("units: this host has no systemctl: the collection needs a host that runs systemd.")
-
-    def must(self, *arguments: str) -> None:
-        """Run systemctl for something that has no reason to fail."""
-        done = self.run(*arguments)
-        if done.returncode:
-            self.fail(f"units: systemctl {' '.join(arguments)} failed: {done.stderr.strip()}")
-
-    def show(self, names: Sequence[str]) -> dict[str, Seen]:
-        """Look at units, all in one call."""
-        if not names:
-            return {}
-        done = self.run("show", "--property", ",".join(PROPERTIES), "--", *names)
-        if done.returncode:
-            self.fail(f"units: systemctl show failed: {done.stderr.strip()}")
-        return parse(done.stdout, names)
-
-    def loaded(self, pattern: str) -> list[str]:
-        """Return the names of the units in systemd's memory that match a pattern."""
-        done = self.run("show", "--property", "Id", "--", pattern)
-        if done.returncode:
-            self.fail(f"units: systemctl show failed: {done.stderr.strip()}")
-        return [line.removeprefix("Id=") for line in done.stdout.split()]
-
-    def journal(self, name: str, since: float) -> str:
-        """Return what a unit logged since a moment."""
-        command = ["journalctl", "--no-pager", "--quiet", "--output=short", f"--since=@{since:.6f}", "--unit", name]
-        try:
-            done = subprocess.run([*command, f"--lines={JOURNAL_LINES}"], capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            return "(this host has no journalctl)"
-        return done.stdout.rstrip() or "(nothing in its journal)"
+def journal(name: str, since: float) -> str:
+    """Return what a unit logged since a moment."""
+    command = ["journalctl", "--no-pager", "--quiet", "--output=short", f"--since=@{since:.6f}", "--unit", name]
+    try:
+        done = subprocess.run([*command, f"--lines={JOURNAL_LINES}"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "(this host has no journalctl)"
+    return done.stdout.rstrip() or "(nothing in its journal)"
 
 
 def objection(units: Sequence[Wanted], seen: Mapping[str, Seen], steps: Steps, check_mode: bool) -> str | None:
@@ -361,13 +314,15 @@ def report(systemd: Systemd, seen: dict[str, Seen], since: float) -> None:
     if not down:
         return
     stories = [
-        f"{name} did not come up: {found.why()}. Its last journal lines:\n{systemd.journal(name, since)}"
+        f"{name} did not come up: {found.why()}. Its last journal lines:\n{journal(name, since)}"
         for name, found in down.items()
     ]
     raise Down("\n".join(stories), list(down))
 
 
-def prune(systemd: Systemd, pattern: str, marker: str, declared: Sequence[str]) -> tuple[Steps, list[str]]:
+def prune(
+    systemd: Systemd, pattern: str, marker: str, declared: Sequence[str], check_mode: bool
+) -> tuple[Steps, list[str]]:
     """End what matches the pattern and is not declared; return the steps and the files of templates that it took."""
     found = strays(pattern, systemd.loaded(pattern), declared, OWN_FILES)
     names = [name for name in found if holds(name, marker, OWN_FILES)]
@@ -377,7 +332,7 @@ def prune(systemd: Systemd, pattern: str, marker: str, declared: Sequence[str]) 
     files = [path for path in templates if holds(os.path.basename(path), marker, OWN_FILES)]
     empty = slices(files)
     files += empty
-    if not systemd.module.check_mode:
+    if not check_mode:
         converge(systemd, steps, Restarts({}, {}))
         if empty:
             systemd.must("stop", "--", *map(os.path.basename, empty))
@@ -412,29 +367,16 @@ def wanted(entry: dict[str, Any]) -> Wanted:
     return Wanted(full_name(entry["name"]), state, enabled, entry["masked"], tuple(entry["watch"]), twin)
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "units": {"type": "list", "elements": "dict", "required": True, "options": UNIT},
-            "surge": {"type": "int", "default": 0},
-            "restart": {"type": "bool", "default": True},
-            "changed_paths": {"type": "list", "elements": "path", "default": []},
-            "timeout": {"type": "int"},
-            "skip_missing": {"type": "bool", "default": False},
-            "prune": {"type": "str"},
-            "prune_marker": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
-    systemd = Systemd(module)
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Do the work and return the result."""
+    systemd = Systemd()
     units = [wanted(entry) for entry in module.params["units"]]
     names = [unit.name for unit in units]
     for unit in units:
         if names.count(unit.name) > 1:
-            systemd.fail(f"units: {unit.name} is listed twice.")
+            raise Failed(f"units: {unit.name} is listed twice.")
         if unit.masked and unit.state == "started":
-            systemd.fail(f"units: {unit.name} can not be both masked and started.")
+            raise Failed(f"units: {unit.name} can not be both masked and started.")
     if module.params["skip_missing"]:
         known = systemd.show(names)
         units = [unit for unit in units if known[unit.name].known]
@@ -442,7 +384,7 @@ def main() -> None:
     held = [entry["name"] for entry in module.params["units"] if is_held(entry)]
     pattern = module.params["prune"]
     if pattern is not None and (sentence := refusal(pattern)):
-        systemd.fail(sentence)
+        raise Failed(sentence)
     seen = before = systemd.show(names)
     unknown = any(unit.state == "started" and not seen[unit.name].known for unit in units)
     reload = any(out_of_date(name, found) for name, found in seen.items()) or (unknown and not module.check_mode)
@@ -459,14 +401,15 @@ def main() -> None:
     left = set() if module.params["restart"] else {name for name in stale if seen[name].running}
     steps = plan(units, seen, stale - left)
     if sentence := objection(units, seen, steps, module.check_mode):
-        systemd.fail(sentence)
+        raise Failed(sentence)
     twins = {unit.name: unit.twin for unit in units if unit.twin}
     try:
         if steps and not module.check_mode:
             converge(systemd, steps, Restarts(before, twins, module.params["surge"], module.params["timeout"]))
-        surplus, files = prune(systemd, pattern, module.params["prune_marker"], names) if pattern else (Steps(), [])
+        marker, check_mode = module.params["prune_marker"], module.check_mode
+        surplus, files = prune(systemd, pattern, marker, names, check_mode) if pattern else (Steps(), [])
     except Down as down:
-        systemd.fail(str(down), failed_units=down.units)
+        module.fail_json(msg=str(down), failed_units=down.units)
     result: dict[str, Any] = {
         "changed": bool(steps or surplus or files) or reload,
         "reloaded": reload or bool(files),
@@ -488,7 +431,28 @@ def main() -> None:
         ]
         lines += [f"remove {path}\n" for path in files]
         result["diff"] = {"before": "", "after": "".join(lines), "before_header": "units", "after_header": "units"}
-    module.exit_json(**result)
+    return result
+
+
+def main() -> None:
+    """Declare the arguments and run."""
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "dict", "required": True, "options": UNIT},
+            "surge": {"type": "int", "default": 0},
+            "restart": {"type": "bool", "default": True},
+            "changed_paths": {"type": "list", "elements": "path", "default": []},
+            "timeout": {"type": "int"},
+            "skip_missing": {"type": "bool", "default": False},
+            "prune": {"type": "str"},
+            "prune_marker": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**run(module))
+    except Failed as failed:
+        module.fail_json(msg=str(failed))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import make_plan
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import app, beat, celery, worker
 from ansible_collections.celeryops.stack.plugins.module_utils.tables import plan_table, producer_settings, table
 from ansible_collections.celeryops.stack.plugins.module_utils.topology import address_of, make_topology, services_of
 from ansible_collections.celeryops.stack.plugins.module_utils.units import as_texts, each_file, unit_lines, watching
+from jinja2 import Template
 
+ROOT = Path(__file__).parents[3]
 WORKERS = {"default": {"concurrency": 2, "memory_max": "1G"}}
 
 
@@ -65,6 +69,14 @@ def test_nodes_of_a_cluster_are_named_as_their_role_names_them() -> None:
         "them, into the vault of group_vars/all"
     ]
     assert make_topology({"broker": ["a"], "worker": ["c"]}, hostvars)["problems"] == []
+
+
+def test_the_role_and_the_topology_derive_one_name_of_a_node() -> None:
+    """Other hosts do not see a role's defaults, so it is written in both."""
+    facts = {"ansible_facts": {"hostname": "server1"}}
+    defaults = yaml.safe_load((ROOT / "roles/rabbitmq/defaults/main.yml").read_text())
+    topology = make_topology({"broker": ["a", "b"]}, {"a": facts, "b": facts})
+    assert topology["broker"][0]["node"] == Template(defaults["rabbitmq_node_name"]).render(facts)
 
 
 def test_roles_of_a_host() -> None:

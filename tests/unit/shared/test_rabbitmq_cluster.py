@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules that restart, grow and shrink a RabbitMQ cluster, with tools that only keep books."""
+"""The modules that restart, grow, shrink and restore a RabbitMQ cluster, with tools that only keep books."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeryops.stack.plugins.modules import rabbitmq_restore
 
 from .conftest import Run
 
 NODES = ["rabbit@a", "rabbit@b", "rabbit@c"]
 TOOL = """#!{python}
 import json, os, sys
-name, arguments = os.path.basename(sys.argv[0]), [each for each in sys.argv[1:] if each not in ("--quiet", "-q")]
+IGNORED = "--quiet", "--no-ask-password", "--no-pager", "--"
+name, arguments = os.path.basename(sys.argv[0]), [each for each in sys.argv[1:] if each not in IGNORED]
 state = json.load(open(os.environ["FAKE_RABBITMQ"]))
 line = " ".join([name, *arguments])
-if arguments[0] not in ("cluster_status", "list_queues"):
+if arguments[0] not in ("cluster_status", "list_queues", "show"):
     with open(os.environ["FAKE_RABBITMQ"] + ".log", "a") as log:
         log.write(line + "\\n")
 if state.get("fails") and state["fails"] in line:
@@ -28,6 +30,8 @@ if state.get("fails") and state["fails"] in line:
     sys.exit(1)
 if arguments[0] == "cluster_status":
     print(json.dumps(state["status"]))
+if arguments[0] == "show":
+    print("\\n".join(f"{{name}}={{value}}" for name, value in state["unit"].items()))
 if arguments[0] == "list_queues":
     print(json.dumps(state["queues"]))
 if arguments[0] == "grow":
@@ -46,11 +50,12 @@ class Broker:
     def __init__(self, run: Run, file: Path) -> None:
         self.run, self.file = run, file
 
-    def set(self, running: list[str] = NODES, members: list[str] = NODES, fails: str = "") -> None:
+    def set(self, running: list[str] = NODES, members: list[str] = NODES, fails: str = "", pid: int | None = 1) -> None:
         status = {"disk_nodes": NODES, "running_nodes": running, "partitions": {}, "maintenance_status": {}}
         online = [node for node in members if node in running]
         queues = [{"name": "q", "type": "quorum", "members": members, "online": online}]
-        self.file.write_text(json.dumps({"status": status, "queues": queues, "fails": fails}))
+        unit = {"ActiveState": "active" if pid else "inactive", "MainPID": str(pid or 0)}
+        self.file.write_text(json.dumps({"status": status, "queues": queues, "unit": unit, "fails": fails}))
 
     def restart(self, **more: Any) -> dict[str, Any]:
         arguments = {"node": "rabbit@a", "members": NODES, "units": ["epmd.socket", "rabbitmq-server.service"]}
@@ -83,7 +88,6 @@ def test_a_node_is_drained_before_it_is_restarted(broker: Broker) -> None:
     assert broker.did == [
         "rabbitmq-upgrade await_online_quorum_plus_one --timeout 300",
         "rabbitmq-upgrade drain",
-        "systemctl is-active rabbitmq-server.service",
         "systemctl stop rabbitmq-server.service",
         "systemctl restart epmd.socket",
         "systemctl start rabbitmq-server.service",
@@ -100,7 +104,13 @@ def test_a_node_is_drained_for_those_who_stop_it_themselves(broker: Broker) -> N
 def test_a_node_alone_is_simply_restarted(broker: Broker) -> None:
     broker.set()
     broker.restart(members=["rabbit@a"], units=["rabbitmq-server.service"])
-    assert broker.did[1:] == ["systemctl stop rabbitmq-server.service", "systemctl start rabbitmq-server.service"]
+    assert broker.did == ["systemctl stop rabbitmq-server.service", "systemctl start rabbitmq-server.service"]
+
+
+def test_a_node_that_is_stopped_stays_so(broker: Broker) -> None:
+    broker.set(pid=None)
+    broker.restart(members=["rabbit@a"])
+    assert broker.did == ["systemctl restart epmd.socket"]
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -167,7 +177,52 @@ def test_a_running_node_is_not(broker: Broker) -> None:
     assert broker.did == []
 
 
-def test_the_data_of_a_virgin_host(run_module: Run) -> None:
-    look: Callable[..., dict[str, Any]] = run_module
-    result = look("rabbitmq_data", node="rabbit@nobody-has-this-name", nodes=NODES)
-    assert (result["changed"], result["data"], result["members"]) == (False, False, [])
+def test_the_data_of_a_virgin_host(broker: Broker) -> None:
+    broker.set(pid=None)
+    result = broker.run("rabbitmq_data", node="rabbit@nobody-has-this-name", nodes=NODES)
+    assert (result["changed"], result["data"], result["members"], result["inter_node"]) == (False, False, [], "")
+
+
+def test_what_a_node_speaks_is_in_the_command_line_of_its_process(broker: Broker) -> None:
+    command = [sys.executable, "-c", "input()", "-proto_dist", "inet_tls"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        broker.set(pid=process.pid)
+        assert broker.run("rabbitmq_data", node="rabbit@nobody-has-this-name")["inter_node"] == "tls"
+        process.kill()
+
+
+def test_a_systemd_that_does_not_answer_is_said(broker: Broker) -> None:
+    broker.set(fails="systemctl show")
+    assert "it fails" in broker.run("rabbitmq_data", node="rabbit@nobody-has-this-name")["msg"]
+    assert "it fails" in broker.restart(members=["rabbit@a"])["msg"]
+    assert broker.did == []
+
+
+@pytest.mark.parametrize("state", ["free", "restored"])
+@pytest.mark.parametrize(
+    ("left", "fresh"),
+    [
+        ([], True),
+        (["rabbit@a-plugins-expand/README"], True),  # installed and stopped before it came up
+        (["rabbit@a/schema.DAT"], False),
+        (["rabbit@a/coordination/rabbit@a"], False),
+    ],
+    ids=["nothing", "no data", "data", "data of Khepri"],
+)
+def test_a_node_that_has_never_run_is_fresh(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, left: list[str], fresh: bool
+) -> None:
+    monkeypatch.setattr(rabbitmq_restore, "DATA", str(tmp_path / "mnesia"))
+    for name in left:
+        (tmp_path / "mnesia" / name).parent.mkdir(parents=True)
+        (tmp_path / "mnesia" / name).touch()
+    broker.set(fails="export_definitions")  # nothing runs that could answer
+    saved = {"users": [{"name": "admin"}, {"name": "reports"}]}
+
+    result = broker.run("rabbitmq_restore", definitions=saved, vhost="shop", users=["admin"], state=state)
+
+    assert broker.did == ([] if fresh else ["rabbitmqctl export_definitions -"])
+    if fresh:
+        assert (result["changed"], result["restored"]) == (False, {"users": 1})
+    else:
+        assert result["msg"] == "rabbitmqctl export_definitions failed: it fails"

@@ -365,10 +365,9 @@ def channels(number: int) -> dict[str, int]:
 
 
 def change_setting(scene: Scene) -> None:
-    """site.yml restarts every node, one by one."""
+    """Every node is restarted, one by one."""
     before = [hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in BROKERS]
-    changes = {**channels(int(time.time())), "app_source": source(version_of("current"))}
-    hosts.playbook("site.yml", "-e", json.dumps(changes))
+    hosts.playbook("playbooks/broker.yml", "-e", json.dumps(channels(int(time.time()))))
     after = [hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in BROKERS]
     if any(set(old) & set(new) for old, new in zip(before, after, strict=True)):
         raise RuntimeError(f"not every node was restarted: {before} became {after}")
@@ -390,18 +389,17 @@ def lose_node_in_a_roll(scene: Scene) -> None:
 
     plug = threading.Thread(target=pull_the_plug, name="plug")
     plug.start()
-    changes = {**channels(int(time.time())), "app_source": source(version_of("current"))}
     try:
-        hosts.playbook("site.yml", "-e", json.dumps(changes))
+        hosts.playbook("playbooks/broker.yml", "-e", json.dumps(channels(int(time.time()))))
     except HostError as error:
         said = " ".join(str(error).split())
     else:
-        raise RuntimeError("site.yml went on without the second node")
+        raise RuntimeError("the play went on without the second node")
     finally:
         plug.join()
         hosts.power_on(second)
     if f"rabbit@{second} does not run, so rabbit@{last} was not restarted" not in said:
-        raise RuntimeError(f"site.yml did not say why it stopped: {said[-1500:]}")
+        raise RuntimeError(f"the play did not say why it stopped: {said[-1500:]}")
     if hosts.run(last, "pgrep", "-x", "beam.smp").split() != before[last]:
         raise RuntimeError("the last node was restarted all the same")
     await_cluster()
@@ -476,8 +474,8 @@ CLUSTER = {
     "partition": Fault(f"one node cut off from the others, {CUT_SECONDS} s", cut_off_node),
     "nodes-in-turn": Fault("every node killed, one after another", kill_every_node_in_turn),
     "all-power": Fault("all nodes lose power at once and boot", cut_power_of_all_nodes),
-    "roll": Fault("every node restarted in turn (site.yml, a new setting)", change_setting),
-    "roll-loss": Fault("a node loses power while site.yml restarts them", lose_node_in_a_roll),
+    "roll": Fault("every node restarted in turn (playbooks/broker.yml, a new setting)", change_setting),
+    "roll-loss": Fault("a node loses power while the play restarts them", lose_node_in_a_roll),
     "disk": Fault(
         f"disk alarm of one node, {ALARM_SECONDS} s",
         alarm(("set_disk_free_limit", "100TB"), ("set_disk_free_limit", "1GB")),

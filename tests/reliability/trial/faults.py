@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from trial import hosts
@@ -379,16 +380,14 @@ def lose_node_in_a_roll(scene: Scene) -> None:
     before = {host: hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in (first, last)}
 
     def pull_the_plug() -> None:
-        def is_back() -> bool:
-            return not set(hosts.shell(first, "pgrep -x beam.smp || true").split()) & set(before[first]) and bool(
-                hosts.shell(first, "rabbitmqctl -q await_startup -t 1 && echo up || true")
-            )
+        def is_back() -> object:
+            lets_in = hosts.shell(first, "ss -Hltn '( sport = :5671 or sport = :5672 )'")
+            return lets_in and not set(hosts.shell(first, "pgrep -x beam.smp || true").split()) & set(before[first])
 
-        await_true("the first node has been restarted", is_back, 240)
+        await_true("the first node has been restarted", is_back, 300)
         hosts.power_off(second)
 
-    plug = threading.Thread(target=pull_the_plug, name="plug")
-    plug.start()
+    plug = ThreadPoolExecutor(1).submit(pull_the_plug)
     try:
         hosts.playbook("playbooks/broker.yml", "-e", json.dumps(channels(int(time.time()))))
     except HostError as error:
@@ -396,7 +395,7 @@ def lose_node_in_a_roll(scene: Scene) -> None:
     else:
         raise RuntimeError("the play went on without the second node")
     finally:
-        plug.join()
+        plug.result()
         hosts.power_on(second)
     if f"rabbit@{second} does not run, so rabbit@{last} was not restarted" not in said:
         raise RuntimeError(f"the play did not say why it stopped: {said[-1500:]}")

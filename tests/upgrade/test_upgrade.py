@@ -54,7 +54,7 @@ def refused(play: Play, sentence: str, **variables: str) -> None:
 
 def test_not_while_there_is_an_alarm(play: Play, deployed: Side) -> None:
     host = BROKERS[1]
-    hosts.rabbitmq(host, "set_disk_free_limit", "900TB")
+    hosts.rabbitmq(host, "set_disk_free_limit", "900000GB")
     try:
         await_true("the alarm is raised", lambda: "resource_limit" in hosts.rabbitmq(host, *ALARMS), 60)
         refused(play, f"There are alarms (disk on rabbit@{host}): see to these first")

@@ -477,7 +477,7 @@ CLUSTER = {
     "roll-loss": Fault("a node loses power while the play restarts them", lose_node_in_a_roll),
     "disk": Fault(
         f"disk alarm of one node, {ALARM_SECONDS} s",
-        alarm(("set_disk_free_limit", "100TB"), ("set_disk_free_limit", "1GB")),
+        alarm(("set_disk_free_limit", "100000GB"), ("set_disk_free_limit", "1GB")),
     ),
     "memory": Fault(
         f"memory alarm of one node, {ALARM_SECONDS} s",

@@ -904,7 +904,7 @@ CERTIFICATES = {
 }
 
 
-def certificates(place: Path, names: tuple[str, ...], days: int) -> dict[str, str]:
+def certificates(place: Path, names: tuple[str, ...], days: int) -> dict[str, Any]:
     """A CA, and one certificate for all these hosts, with the addresses that they have here."""
     now, by = datetime.now(UTC), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "CA")])
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

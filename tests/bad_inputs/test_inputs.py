@@ -7,13 +7,19 @@ Needs no host:
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from .conftest import KINDS, SECRETS, VARIABLES, Case, Outcome, Trials
 
@@ -362,6 +368,11 @@ CLUSTERS = {
         "rabbitmq_node_name is rabbit@node1 for node1, node2, and the nodes of a cluster need a name each",
         "write rabbitmq_node_name for each of these hosts",
         hosts={"node2": {"rabbitmq_node_name": "rabbit@node1"}},
+    ),
+    "an address that is a name, which may not resolve": cluster(
+        "celery_address of node2 is 'node2.internal', which is no IPv4 address",
+        "write its private one",
+        hosts={"node2": {"celery_address": "node2.internal"}},
     ),
     "a name that no node can have": cluster(
         "rabbitmq_node_name is 'rabbit@node 2': write name@host",
@@ -865,7 +876,10 @@ def test_the_inventories_of_this_repository_are_accepted(inventory: Path, trials
 @pytest.mark.parametrize("name", CASES)
 def test_refused(name: str, run: Callable[[Case], Outcome]) -> None:
     case = CASES[name]
-    outcome = run(case)
+    is_refused(case, run(case))
+
+
+def is_refused(case: Case, outcome: Outcome) -> None:
     assert outcome.code != 0, outcome.output
     for part in case.said:
         assert part in outcome.said, outcome.output
@@ -874,3 +888,53 @@ def test_refused(name: str, run: Callable[[Case], Outcome]) -> None:
         assert secret not in outcome.output, outcome.output
     assert outcome.asked <= {"setup", "host_facts"}, "the host was touched"
     assert not re.search(r"changed=[1-9]", outcome.output)
+
+
+# --- certificates that somebody else made --------------------------------------------------------------------------
+
+NODES = ("node1", "node2", "node3")
+#: What is wrong, what it says, for which hosts it is, and in how many days it ends.
+CERTIFICATES = {
+    "expired": ("celery_tls_certificate ({}) expired on", NODES, -1),
+    "for other hosts": ("celery_tls_certificate ({}) is not for 10.0.0.1", ("node7", "node8", "node9"), 90),
+    "for no node of a cluster": ("celery_tls_certificate ({}) is not for a node of a cluster", (), 90),
+}
+
+
+def certificates(place: Path, names: tuple[str, ...], days: int) -> dict[str, Any]:
+    """A CA, and one certificate for all these hosts, with the addresses that they have here."""
+    now, by = datetime.now(UTC), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "CA")])
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def sign(subject: x509.Name, of: ec.EllipticCurvePrivateKey, until: int, *more: x509.ExtensionType) -> bytes:
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(by).public_key(of.public_key())
+        builder = builder.serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=30)).not_valid_after(now + timedelta(days=until))
+        for each in more:
+            builder = builder.add_extension(each, critical=False)
+        return builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    addresses = ["127.0.0.1", *(f"10.0.0.{name[-1]}" for name in names or NODES)]
+    whom = [*map(x509.DNSName, ("localhost", *names)), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)]
+    files = {
+        "celery_tls_ca_certificate": sign(by, ca_key, 365, x509.BasicConstraints(True, None)),
+        "celery_tls_certificate": sign(x509.Name([]), key, days, x509.SubjectAlternativeName(whom)),
+        "celery_tls_private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    }
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    return {name: str(place / name) for name in files}
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_a_certificate_that_cannot_work_is_refused(name: str, run: Callable[[Case], Outcome], tmp_path: Path) -> None:
+    said, hosts, days = CERTIFICATES[name]
+    files = certificates(tmp_path, hosts, days)
+    case = cluster(said.format(files["celery_tls_certificate"]), celery_tls=True, **files)
+    is_refused(case, run(case))
+
+
+def test_a_certificate_that_works_is_taken(run: Callable[[Case], Outcome], tmp_path: Path) -> None:
+    outcome = run(cluster(celery_tls=True, **certificates(tmp_path, NODES, 90)))
+    assert "celery_tls_certificate" not in outcome.said, outcome.output
+    assert "rabbitmq_data" in outcome.asked, "the next thing is to look at the hosts"

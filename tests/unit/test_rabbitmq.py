@@ -45,7 +45,7 @@ class TestPasswords:
         assert first != second
         assert all(rabbitmq.password_matches(PASSWORD, {"password_hash": each}) for each in (first, second))
 
-    @pytest.mark.parametrize("stored", ["", None, "no base64!", "AAAA", rabbitmq.password_hash("another")])
+    @pytest.mark.parametrize("stored", ["", None, "no base64!", "AAAA", rabbitmq.password_hash("another", b"salt")])
     def test_what_does_not_match(self, stored: str | None) -> None:
         assert not rabbitmq.password_matches(PASSWORD, {"password_hash": stored})
 

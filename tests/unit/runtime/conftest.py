@@ -20,8 +20,17 @@ APP = """
 import logging, os, time
 from celery import Celery
 from celery.utils.log import get_task_logger
+from kombu.transport.filesystem import Transport
 
-app = Celery("shop", broker="memory://wrong", config_source={"worker_prefetch_multiplier": 7})
+look = Transport.drain_events
+
+def look_more_often(self, connection, timeout=None):
+    return look(self, connection, timeout=timeout and min(timeout, 0.2))
+
+# A broker would wake the worker; with files it looks up only every two seconds to see whether it is to stop.
+Transport.drain_events = look_more_often
+own = {"worker_prefetch_multiplier": 7, "worker_timer_precision": 0.2}
+app = Celery("shop", broker="memory://wrong", config_source=own)
 app.conf.task_acks_late = False
 log, plain = get_task_logger(__name__), logging.getLogger("plain")
 

@@ -110,7 +110,9 @@ def test_a_look_declares_nothing() -> None:
     assert declared(broker, check=True).problems == []
 
 
-def test_a_broker_that_is_not_there_gets_a_sentence(tmp_path: Path) -> None:
+def test_a_broker_that_is_not_there_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("kombu.utils.functional.sleep", waited.append)
     (tmp_path / "settings.json").write_text(json.dumps({"app": "a:b", "settings": {}}))
     environ = {
         "CELERYOPS_SETTINGS": str(tmp_path / "settings.json"),
@@ -119,3 +121,4 @@ def test_a_broker_that_is_not_there_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"The broker at 127\.0\.0\.1 does not let shop into 'shop'") as error:
         objects.run(json.dumps(WANTED), environ)
     assert "s3cret-pw" not in str(error.value)
+    assert sum(waited) > 5, "one that restarts has time to come back"

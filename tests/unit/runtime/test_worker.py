@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def test_a_stop_lets_the_running_task_finish(host: Host, stop: Stop) -> None:
     sender = host.start("exec", "--", "python", "-c", RUN.format("block", 3, ", interval=0.1"))
     while "Task shop.block" not in host.log:
         assert sender.poll() is None
+        time.sleep(0.02)
 
     assert stop(worker) == 0
     assert sender.wait(timeout=20) == 0
@@ -64,9 +66,9 @@ def test_a_stop_lets_the_running_task_finish(host: Host, stop: Stop) -> None:
 
 
 def test_the_main_loop_feeds_the_watchdog(host: Host) -> None:
-    worker = start_worker(host, WATCHDOG_USEC="6000000")
+    worker = start_worker(host, WATCHDOG_USEC="3000000")
     for _ in range(3):
-        host.notifications.wait_for("WATCHDOG=1", timeout=6)
+        host.notifications.wait_for("WATCHDOG=1", timeout=3)
     worker.kill()
 
 

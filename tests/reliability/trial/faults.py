@@ -360,15 +360,16 @@ def cut_power_of_all_nodes(scene: Scene) -> None:
     await_cluster()
 
 
-def channels(number: int) -> dict[str, int]:
-    """A setting that is read at start, a new one at each turn."""
-    return {"rabbitmq_channel_max": 1000 + number % 1000}
+def new_setting() -> None:
+    """One that is read at start, another at each turn."""
+    hosts.put({"rabbitmq_channel_max": 1000 + int(time.time()) % 1000})
 
 
 def change_setting(scene: Scene) -> None:
     """Every node is restarted, one by one."""
     before = [hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in BROKERS]
-    hosts.playbook("playbooks/broker.yml", "-e", json.dumps(channels(int(time.time()))))
+    new_setting()
+    hosts.playbook("playbooks/broker.yml")
     after = [hosts.run(host, "pgrep", "-x", "beam.smp").split() for host in BROKERS]
     if any(set(old) & set(new) for old, new in zip(before, after, strict=True)):
         raise RuntimeError(f"not every node was restarted: {before} became {after}")
@@ -388,8 +389,9 @@ def lose_node_in_a_roll(scene: Scene) -> None:
         hosts.power_off(second)
 
     plug = ThreadPoolExecutor(1).submit(pull_the_plug)
+    new_setting()
     try:
-        hosts.playbook("playbooks/broker.yml", "-e", json.dumps(channels(int(time.time()))))
+        hosts.playbook("playbooks/broker.yml")
     except HostError as error:
         said = " ".join(str(error).split())
     else:

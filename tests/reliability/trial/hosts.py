@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCENARIO = os.environ.get("TRIAL_SCENARIO", "reliability")
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
 CACHE = ROOT / ".cache" / SCENARIO
-SECRETS = CACHE / "secrets.json"  # what a rotation put in the place of the inventory's
+PUT = CACHE / "variables.json"  # what was put in the place of the inventory's
 LONGEST = 900  # seconds that a command may take
 CUT = """table inet cut {{
   chain in {{ type filter hook input priority 0; ip saddr {{ {addresses} }} drop; }}
@@ -104,8 +104,8 @@ def address(host: str) -> str:
 def playbook(name: str, *arguments: str) -> None:
     """Run one of the collection's playbooks against the machines."""
     program = Path(sys.executable).with_name("ansible-playbook")
-    rotated = ["--extra-vars", f"@{SECRETS}"] if SECRETS.exists() else []
-    command = [str(program), "--inventory", str(INVENTORY), name, *rotated, *arguments]
+    changed = ["--extra-vars", f"@{PUT}"] if PUT.exists() else []
+    command = [str(program), "--inventory", str(INVENTORY), name, *changed, *arguments]
     local(*command, environment={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"})
 
 
@@ -115,13 +115,18 @@ def variables() -> Mapping[str, Any]:
     declared: dict[str, Any] = {**_DECLARED["vars"]}
     for file in sorted((INVENTORY / "group_vars").glob("**/*.yml")):
         declared |= yaml.safe_load(file.read_text(encoding="utf-8"))
-    return {**declared, **(json.loads(SECRETS.read_text(encoding="utf-8")) if SECRETS.exists() else {})}
+    return {**declared, **_put()}
 
 
-def put(secrets: Mapping[str, Any]) -> None:
-    """Let these take the place of what the inventory declares."""
-    SECRETS.write_text(json.dumps(secrets), encoding="utf-8")
+def put(values: Mapping[str, Any]) -> None:
+    """Let these, and those before, take the place of what the inventory declares."""
+    PUT.write_text(json.dumps({**_put(), **values}), encoding="utf-8")
     variables.cache_clear()
+
+
+def _put() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(PUT.read_text(encoding="utf-8")) if PUT.exists() else {}
+    return found
 
 
 def broker() -> str:

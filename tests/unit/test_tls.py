@@ -312,6 +312,7 @@ def test_sentinels_and_the_primary_that_they_name_are_both_verified(
     # redis-py says of a Sentinel only that it was not reached.
     ask = {"a Sentinel": lambda self, _: self.sentinels[0].ping(), "the primary": lambda *_: (address, server)}
     monkeypatch.setattr(Sentinel, "discover_master", ask[who])
+    monkeypatch.setattr("redis.retry.sleep", lambda seconds: None)
     plan = plan_of(celery_broker="redis", celery_topology=REPLICATED, celery_tls_ca_path=str(tmp_path / authority))
     places = [plan[name]["url"].split(";")[0] for name in ("broker", "result_backend")]
     broker, backend = (place.replace("10.0.0.5:26379", f"{address}:{server}") for place in places)

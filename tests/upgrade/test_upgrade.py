@@ -18,7 +18,7 @@ from trial.sides import Side
 from upgrading import FLAG, MARK, away, runs, serves, versions
 
 UPGRADE = "playbooks/upgrade_broker.yml"
-TASKS, RATE = 300, 40.0
+TASKS, RATE = 300, 10.0
 #: Of one broker, what its unit did since a moment.
 UNIT = "journalctl --quiet --output short-unix --unit {} --since @{} --identifier systemd"
 #: What modules say when they fail, with Ansible's YAML output.

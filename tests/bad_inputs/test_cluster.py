@@ -27,7 +27,7 @@ pgrep -x beam.smp
 rabbitmqctl -q cluster_status --formatter json |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["running_nodes"])'
 rabbitmqctl -q list_queues -p celery name state | sort
-sha256sum /etc/rabbitmq/* /etc/rabbitmq/conf.d/* /var/lib/rabbitmq/.erlang.cookie 2>/dev/null
+find /etc/rabbitmq /var/lib/rabbitmq/.erlang.cookie -type f | sort | xargs sha256sum
 """
 
 

@@ -264,6 +264,7 @@ def rotate(scene: Scene) -> None:
     old, scene.stream.app = scene.stream.app, sender()
     sent = len(scene.stream.accepted)
     await_true("the producer sends as the new user", lambda: len(scene.stream.accepted) > sent + 2, 30)
+    old.pool.force_close_all()  # its process would end
     old.close()
     hosts.playbook("playbooks/rotate_secrets.yml", "-e", "producers_moved=true")
     users = {line.split()[0] for line in hosts.rabbitmq(BROKERS[0], "list_users").splitlines()}

@@ -54,7 +54,8 @@ def main(data: Any) -> dict[str, str]:
 
     def client(service: str, **changed: Any) -> Callable[[], Any]:
         app = Celery(broker=conf.broker_url, backend=conf.result_backend, set_as_current=False)
-        app.conf.update({name: conf[name] for names in SETTINGS.values() for name in names} | changed)
+        assert app.conf.task_serializer  # so the settings are read, and celeryops_runtime lays its own over them
+        app.conf.maps.insert(0, {name: conf[name] for names in SETTINGS.values() for name in names} | changed)
         if service == "backend":
             return lambda: app.backend.client.ping()
         return lambda: app.connection(connect_timeout=5).connect()

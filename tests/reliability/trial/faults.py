@@ -491,7 +491,7 @@ CLUSTER = {
     ),
 }
 FAULTS = {
-    ("rabbitmq", False): ONE_BROKER | ROTATION,
+    ("rabbitmq", False): ONE_BROKER,
     ("rabbitmq", True): CLUSTER | CERTIFICATES | ROTATION,
     # Celery's own worker is compared with RabbitMQ only.
     ("redis", False): {name: replace(fault, control=False) for name, fault in ONE_BROKER.items()},

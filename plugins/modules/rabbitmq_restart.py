@@ -64,12 +64,16 @@ EXAMPLES = r"""
 
 RETURN = r"""# Nothing but what every module returns. """
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.cluster import may_restart
 from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, Tools
 from ansible_collections.celeryops.stack.plugins.module_utils.systemctl import Failed, Systemd
 
 SERVER = "rabbitmq-server.service"
+#: Seconds between two looks at the cluster.
+ROUND = 20
 
 
 def restart(units: list[str]) -> None:
@@ -87,16 +91,28 @@ def restart(units: list[str]) -> None:
 
 def drain(tools: Tools, node: str, timeout: int) -> None:
     """Wait until the cluster can do without the node, and take everything off it."""
-    if sentence := may_restart(tools.status(), node):
-        raise Failure(sentence)
-    try:
-        tools.run("rabbitmq-upgrade", "await_online_quorum_plus_one", "--timeout", str(timeout), timeout=timeout + 30)
-    except Failure:
-        raise Failure(
-            f"Without {node} queues would have no majority, and that did not change within {timeout} s, so it was not "
-            "restarted, and the cluster goes on serving: see 'rabbitmq-queues check_if_node_is_quorum_critical' there."
-        ) from None
+    end, waited = time.monotonic() + timeout, False
+    while not waited:
+        # In every round: that a node died without a word is noticed only after a while.
+        if sentence := may_restart(tools.status(), node):
+            raise Failure(sentence)
+        waited = can_do_without_it(tools, min(ROUND, timeout))
+        if not waited and time.monotonic() > end:
+            raise Failure(
+                f"Without {node} queues would have no majority, and that did not change within {timeout} s, so it was "
+                "not restarted, and the cluster goes on serving: see 'rabbitmq-queues "
+                "check_if_node_is_quorum_critical' there."
+            )
     tools.run("rabbitmq-upgrade", "drain", timeout=timeout)
+
+
+def can_do_without_it(tools: Tools, seconds: int) -> bool:
+    """Whether every queue has a member more than its majority within these seconds."""
+    try:
+        tools.run("rabbitmq-upgrade", "await_online_quorum_plus_one", "--timeout", str(seconds), timeout=seconds + 30)
+    except Failure:
+        return False
+    return True
 
 
 def main() -> None:

@@ -25,6 +25,10 @@ line = " ".join([name, *arguments])
 if arguments[0] not in ("cluster_status", "list_queues", "show"):
     with open(os.environ["FAKE_RABBITMQ"] + ".log", "a") as log:
         log.write(line + "\\n")
+if state.get("dies") and arguments[0].startswith("await"):
+    state["status"]["running_nodes"].remove(state["dies"])
+    json.dump(state, open(os.environ["FAKE_RABBITMQ"], "w"))
+    sys.exit(1)
 if state.get("fails") and state["fails"] in line:
     print("it fails", file=sys.stderr)
     sys.exit(1)
@@ -50,12 +54,14 @@ class Broker:
     def __init__(self, run: Run, file: Path) -> None:
         self.run, self.file = run, file
 
-    def set(self, running: list[str] = NODES, members: list[str] = NODES, fails: str = "", pid: int | None = 1) -> None:
+    def set(
+        self, running: list[str] = NODES, members: list[str] = NODES, pid: int | None = 1, **goes_wrong: str
+    ) -> None:
         status = {"disk_nodes": NODES, "running_nodes": running, "partitions": {}, "maintenance_status": {}}
         online = [node for node in members if node in running]
         queues = [{"name": "q", "type": "quorum", "members": members, "online": online}]
         unit = {"ActiveState": "active" if pid else "inactive", "MainPID": str(pid or 0)}
-        self.file.write_text(json.dumps({"status": status, "queues": queues, "unit": unit, "fails": fails}))
+        self.file.write_text(json.dumps({"status": status, "queues": queues, "unit": unit, **goes_wrong}))
 
     def restart(self, **more: Any) -> dict[str, Any]:
         arguments = {"node": "rabbit@a", "members": NODES, "units": ["epmd.socket", "rabbitmq-server.service"]}
@@ -86,7 +92,7 @@ def test_a_node_is_drained_before_it_is_restarted(broker: Broker) -> None:
     broker.set()
     assert broker.restart()["changed"] is True
     assert broker.did == [
-        "rabbitmq-upgrade await_online_quorum_plus_one --timeout 300",
+        "rabbitmq-upgrade await_online_quorum_plus_one --timeout 20",
         "rabbitmq-upgrade drain",
         "systemctl stop rabbitmq-server.service",
         "systemctl restart epmd.socket",
@@ -129,8 +135,15 @@ def test_a_dry_run_restarts_nothing(broker: Broker) -> None:
 
 def test_a_queue_that_would_lose_its_majority_keeps_the_node_up(broker: Broker) -> None:
     broker.set(fails="await_online_quorum_plus_one")
-    result = broker.restart()
+    result = broker.restart(timeout=1)
     assert "Without rabbit@a queues would have no majority" in result["msg"]
+    assert set(broker.did) == {"rabbitmq-upgrade await_online_quorum_plus_one --timeout 1"}
+
+
+def test_a_node_that_dies_meanwhile_is_named(broker: Broker) -> None:
+    """Without a word, so that it still counted as running when this began."""
+    broker.set(dies="rabbit@c")
+    assert broker.restart()["msg"].startswith("rabbit@c does not run, so rabbit@a was not restarted")
     assert len(broker.did) == 1
 
 

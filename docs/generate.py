@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes roles/<role>/README.md from the role's argument specification, the table in README.md from
-bench/RELIABILITY.md, and the findings in docs/audit.md from the checks, their corpus and what was read in foreign
-applications. Run it after changing one of them.
+"""Writes roles/<role>/README.md from the role's argument specification, the tables in README.md from
+bench/RELIABILITY.md and docs/tested.json, docs/tested.md from the latter, which bin/test saves, and the findings in
+docs/audit.md from the checks, their corpus and what was read in foreign applications.
+Run it after one of them has changed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "roles/runtime/files"))
+sys.path[:0] = [str(ROOT / "roles/runtime/files"), str(ROOT / "tests/support")]
 
-from celeryops_audit.registry import Check, every_check  # noqa: E402 found only now
+import tested  # noqa: E402 found only now
+from celeryops_audit.registry import Check, every_check  # noqa: E402
 
 
 def sentences(description: str | list[str]) -> list[str]:
@@ -85,7 +87,15 @@ def front_page() -> str:
         lost = f"**{row['lost'].strip('*')}**"
         lines.append(f"| {name} | {row['times']} | {row['accepted']} | {lost} | {row['ran twice']} | {other} |")
     begin = "<!-- measured: docs/generate.py writes this from bench/RELIABILITY.md -->"
-    return between((ROOT / "README.md").read_text(), begin, lines)
+    text = between((ROOT / "README.md").read_text(), begin, lines)
+    begin = "<!-- missing: docs/generate.py writes this from docs/tested.json -->"
+    return between(text, begin, tested.missing(tested.results()))
+
+
+def tested_page() -> str:
+    """docs/tested.md: when each part of the tests ran last, and how it ended."""
+    begin = "<!-- tested: docs/generate.py writes this from docs/tested.json -->"
+    return between((ROOT / "docs/tested.md").read_text(), begin, tested.page(tested.results()))
 
 
 def code(check: Check, kind: str) -> str:
@@ -153,7 +163,7 @@ def main() -> int:
     """With --check nothing is written, and the exit code tells whether a page is out of date."""
     roles = sorted(path.parts[-3] for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
     pages = {f"roles/{role}/README.md": readme(role) for role in roles}
-    pages |= {"README.md": front_page(), "docs/audit.md": audit_page()}
+    pages |= {"README.md": front_page(), "docs/audit.md": audit_page(), "docs/tested.md": tested_page()}
     stale = [name for name, text in pages.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
     if stale and "--check" in sys.argv:
         print(f"out of date: {', '.join(stale)}; run docs/generate.py", file=sys.stderr)

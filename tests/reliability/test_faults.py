@@ -16,7 +16,10 @@ Strike = Callable[[Side, str, Fault], Row]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each fault that was asked for."""
     if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", metafunc.config.getoption("fault") or [*FAULTS])
+        chosen = metafunc.config.getoption("fault") or [*FAULTS]
+        metafunc.parametrize(
+            "name", [pytest.param(name, marks=[pytest.mark.long] * FAULTS[name].long) for name in chosen]
+        )
 
 
 def test_nothing_is_lost(deployed: Side, strike: Strike, name: str) -> None:

@@ -438,6 +438,12 @@ class Fault:
     capacity: bool = False  # must not drop
     gentle: bool = False  # an operator's doing: nothing runs twice
     control: bool = False  # shows something with Celery's defaults, too
+    long: bool = False  # takes minutes
+
+
+def _rolled(title: str, strike: Callable[[Scene], None], prepare: Callable[[Scene], None] | None = None) -> Fault:
+    """What an operator does: it takes minutes, capacity stays, and nothing runs twice."""
+    return Fault(title, strike, prepare, capacity=True, gentle=True, long=True)
 
 
 ONE_BROKER = {
@@ -451,23 +457,15 @@ ONE_BROKER = {
     "half-open": Fault(f"broker accepts and never answers, {SILENT_SECONDS} s", silence_broker),
     "power": Fault("worker host loses power and boots", cut_power, control=True),
     "restart": Fault("every worker unit restarted in turn", restart_units, gentle=True),
-    "limit": Fault("configuration change (site.yml, a new limit)", change_limit, capacity=True, gentle=True),
     "release": Fault("rolling release", release, capacity=True, gentle=True),
-    "rollback": Fault("rollback", roll_back, prepare=something_to_go_back_to, capacity=True, gentle=True),
-    "release-among-long": Fault(
-        f"rolling release among tasks of {LONG} s", release_among_long, capacity=True, gentle=True
-    ),
-    "release-long": Fault(
-        f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit, capacity=True, gentle=True
-    ),
+    "limit": _rolled("configuration change (site.yml, a new limit)", change_limit),
+    "release-long": _rolled(f"release while a task runs for {NEARLY_THE_LIMIT} of its 40 s", release_near_limit),
+    "rollback": _rolled("rollback", roll_back, prepare=something_to_go_back_to),
+    "release-among-long": _rolled(f"rolling release among tasks of {LONG} s", release_among_long),
 }
+CERTIFICATES = {"renewal": _rolled("every certificate renewed", renew)}
 # The last one: the producer of those before has a password that is not good any more.
-CERTIFICATES = {
-    "renewal": Fault("every certificate renewed", renew, capacity=True, gentle=True),
-}
-ROTATION = {
-    "rotation": Fault("every password replaced (rotate_secrets.yml)", rotate, capacity=True, gentle=True),
-}
+ROTATION = {"rotation": _rolled("every password replaced (rotate_secrets.yml)", rotate)}
 REPLICAS = {
     "primary": Fault("the primary's host loses power; a replica takes over", lose_primary),
     "isolated": Fault(f"the primary is cut off from all others, {CUT_SECONDS} s", isolate_primary),
@@ -479,8 +477,8 @@ CLUSTER = {
     "partition": Fault(f"one node cut off from the others, {CUT_SECONDS} s", cut_off_node),
     "nodes-in-turn": Fault("every node killed, one after another", kill_every_node_in_turn),
     "all-power": Fault("all nodes lose power at once and boot", cut_power_of_all_nodes),
-    "roll": Fault("every node restarted in turn (playbooks/broker.yml, a new setting)", change_setting),
-    "roll-loss": Fault("a node loses power while the play restarts them", lose_node_in_a_roll),
+    "roll": Fault("every node restarted in turn (playbooks/broker.yml, a new setting)", change_setting, long=True),
+    "roll-loss": Fault("a node loses power while the play restarts them", lose_node_in_a_roll, long=True),
     "disk": Fault(
         f"disk alarm of one node, {ALARM_SECONDS} s",
         alarm(("set_disk_free_limit", "100000GB"), ("set_disk_free_limit", "1GB")),
@@ -491,7 +489,7 @@ CLUSTER = {
     ),
 }
 FAULTS = {
-    ("rabbitmq", False): ONE_BROKER,
+    ("rabbitmq", False): ONE_BROKER | ROTATION,
     ("rabbitmq", True): CLUSTER | CERTIFICATES | ROTATION,
     # Celery's own worker is compared with RabbitMQ only.
     ("redis", False): {name: replace(fault, control=False) for name, fault in ONE_BROKER.items()},

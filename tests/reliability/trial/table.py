@@ -33,8 +33,8 @@ HEAD = (
 TITLES = {
     "reliability": "# No accepted task is lost",
     "cluster": "# No accepted task is lost by three brokers",
-    "reliability-redis": "# No accepted task is lost with Redis as broker",
-    "reliability-sentinel": "# No accepted task is lost with three Redis and Sentinel",
+    "redis-faults": "# No accepted task is lost with Redis as broker",
+    "sentinel-faults": "# No accepted task is lost with three Redis and Sentinel",
 }
 #: Where a scenario's part of the page begins; what stands before the first is that of the scenario reliability.
 BEGIN = "<!-- scenario: {} -->\n\n"

@@ -75,8 +75,11 @@ def wrong(good: Path, place: Path, case: Case) -> Path:
     content = yaml.safe_load((good / "hosts.yml").read_text())
     content["all"]["children"]["broker"]["hosts"] = {name: case.of_hosts.get(name) for name in case.brokers}
     (place / "group_vars").symlink_to((good / "group_vars").resolve())
-    ways = f"-F {ROOT}/.cache/cluster/ssh_config"
-    content["all"]["vars"] |= {"ansible_ssh_common_args": ways, "app_source": str(ROOT / "molecule/reliability/app")}
+    content["all"]["vars"] |= {  # what the inventory says relative to its own place
+        "ansible_ssh_common_args": f"-F {ROOT}/.cache/cluster/ssh_config",
+        "app_source": str(ROOT / "molecule/reliability/app"),
+        "celery_tls_ca_directory": str(ROOT / ".cache/cluster/tls"),
+    }
     (place / "hosts.yml").write_text(yaml.safe_dump(content))
     return place
 

@@ -8,6 +8,8 @@ venv=$root/.venv
 cache=$root/.cache
 read -ra docker <<<"${DOCKER:-docker}"
 export PATH="$venv/bin:$PATH" DOCKER_BUILDKIT=0 # the classic builder: buildx is not everywhere
+# Molecule keeps a scenario's state in there, by the name of the checkout's directory alone.
+export ANSIBLE_HOME=$cache/ansible
 mkdir -p "$cache"
 
 say() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
@@ -60,6 +62,21 @@ make_venv() { "$1" -m venv --clear "$2" >/dev/null 2>&1; }
 
 # --- the container engine -------------------------------------------------------------------------------------------
 
+# Several checkouts may use one engine at a time: whoever needs it holds a shared lock of the first file until the shell
+# ends, and the second one lets only one of them install and start it. The last one to end stops it.
+engine_users=/tmp/celeryops-engine.users engine_turn=/tmp/celeryops-engine.turn engine_lock=
+engine_pid=/run/docker.pid engine_ours=/run/celeryops-dockerd.pid # of the engine that runs; of one that start_engine started
+
+# Locked files may be another account's, and are only read.
+make_file() { [ -e "$1" ] || (umask 022; : >>"$1") 2>/dev/null || [ -e "$1" ]; }
+
+# lock_engine OPTION...: of flock
+lock_engine() {
+  make_file "$engine_users"
+  [ -n "$engine_lock" ] || exec {engine_lock}<"$engine_users"
+  flock "$@" "$engine_lock"
+}
+
 engine_answers() {
   command -v docker >/dev/null || return 1
   if docker info >/dev/null 2>&1; then
@@ -88,7 +105,17 @@ engine_runs() {
 }
 
 ensure_engine() {
+  local turn
+  lock_engine --shared
   engine_answers && return
+  make_file "$engine_turn"
+  exec {turn}<"$engine_turn"
+  flock "$turn"
+  make_engine
+  exec {turn}<&-
+}
+
+make_engine() {
   command -v dockerd >/dev/null || apt_install docker.io iptables apparmor # to build where the kernel has AppArmor on
   command -v docker >/dev/null || apt_install docker-cli # its own package since Debian 13
   if engine_runs; then
@@ -106,22 +133,22 @@ ensure_engine() {
   die "the Docker engine does not answer: see 'docker info'$([ ! -e "$cache/dockerd.log" ] || echo " and $cache/dockerd.log")"
 }
 
-# Without systemd the engine is a child of nobody; stop_engine ends it.
+# Without systemd the engine is a child of nobody; stop_engine ends it. It holds no lock.
 start_engine() {
   say "starting a Docker engine of our own, as there is no systemd here (log: .cache/dockerd.log)"
-  remove_stale /run/docker.pid dockerd
+  remove_stale "$engine_pid" dockerd
   remove_stale /run/docker/containerd/containerd.pid containerd
   if [ ! -e /sys/fs/cgroup/cgroup.controllers ] && ! mountpoint -q /sys/fs/cgroup/systemd; then
     say "mounting /sys/fs/cgroup/systemd, which systemd in a container needs on a host with cgroup v1"
     as_root mkdir -p /sys/fs/cgroup/systemd
     as_root mount -t cgroup -o none,name=systemd systemd /sys/fs/cgroup/systemd
   fi
-  (as_root setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null &) # in a subshell: no job that the caller waits for
+  (as_root setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null {engine_lock}<&- {turn}<&- &) # in a subshell: no job that the caller waits for
   for _ in $(seq 120); do
-    if [ -s /run/docker.pid ]; then break; fi
+    if [ -s "$engine_pid" ]; then break; fi
     sleep 0.5
   done
-  cp /run/docker.pid "$cache/dockerd.pid" || die "the Docker engine did not start: see $cache/dockerd.log"
+  as_root cp "$engine_pid" "$engine_ours" || die "the Docker engine did not start: see $cache/dockerd.log"
 }
 
 # remove_stale PIDFILE NAME: left by an engine that was killed, it keeps the next one from starting
@@ -131,25 +158,34 @@ remove_stale() {
   is_running "$pid" "$2" || as_root rm -f "$1"
 }
 
-# Ends the engine that start_engine started, unless machines of another run need it; any other is left alone.
+# Ends the engine that start_engine started, in this checkout or in another, unless somebody needs it: a run, or machines.
+# Any other engine is left alone.
 stop_engine() {
-  local pid
-  [ -e "$cache/dockerd.pid" ] || return 0
-  pid=$(cat "$cache/dockerd.pid")
-  if is_running "$pid" dockerd && [ "$(cat /run/docker.pid 2>/dev/null)" = "$pid" ]; then
-    if [ -n "$("${docker[@]}" ps --all --quiet --filter label=celeryops.scenario)" ]; then
-      say "the Docker engine that was started here stays: there are machines of another run"
+  local pid checkouts
+  pid=$(cat "$engine_ours" 2>/dev/null) || return 0
+  if is_running "$pid" dockerd && [ "$(cat "$engine_pid" 2>/dev/null)" = "$pid" ]; then
+    if ! lock_engine --exclusive --nonblock; then
+      say "the Docker engine stays: another run uses it"
       return
     fi
-    say "stopping the Docker engine that was started here"
+    checkouts=$("${docker[@]}" ps --all --filter label=celeryops.scenario \
+      --format '{{or (.Label "celeryops.checkout") .Names}}' | sort -u)
+    if [ -n "$checkouts" ]; then
+      lock_engine --unlock
+      say "the Docker engine stays: there are machines of ${checkouts//$'\n'/, }"
+      return
+    fi
+    say "stopping the Docker engine, which was started by bin/test or bin/demo"
     as_root kill "$pid"
     for _ in $(seq 300); do
       is_running "$pid" dockerd || break
       sleep 0.2
     done
-    if is_running "$pid" dockerd; then die "the Docker engine, process $pid, does not end: see $cache/dockerd.log"; fi
+    if is_running "$pid" dockerd; then die "the Docker engine, process $pid, does not end"; fi
+    lock_engine --unlock
   fi
-  rm -f "$cache/dockerd.pid" "$cache/dockerd.log"
+  as_root rm -f "$engine_ours"
+  rm -f "$cache/dockerd.log"
 }
 
 # --- the hosts' images ----------------------------------------------------------------------------------------------

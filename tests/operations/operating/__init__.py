@@ -91,9 +91,6 @@ class Machines:
 
     def renew(self) -> None:
         """The stack's machine is a new one."""
-        docker = shlex.split(os.environ.get("DOCKER", "docker"))  # as bin/hosts calls it
-        image = local(*docker, "inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{STACK}").output.strip()
-        local(*docker, "rm", "--force", "--volumes", f"{SCENARIO}-{STACK}")
-        for socket in filter(Path.is_socket, (Path.home() / ".ansible" / "cp" / f"celeryops-{SCENARIO}").glob("*")):
-            local("ssh", "-F", "none", "-o", f'ControlPath="{socket}"', "-O", "exit", "any", check=False)
-        local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, STACK, ELSEWHERE)
+        declared = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]["vars"]
+        local("bin/hosts", "down", "--scenario", SCENARIO, STACK)
+        local("bin/hosts", "up", "--scenario", SCENARIO, "--image", declared["molecule_image"], STACK, ELSEWHERE)

@@ -85,9 +85,15 @@ def docker(*arguments: str, stdin: str | None = None) -> str:
     return local(*shlex.split(os.environ.get("DOCKER", "docker")), *arguments, stdin=stdin)
 
 
+@cache
+def container(host: str) -> str:
+    """The name of its container."""
+    return local("bin/hosts", "container", "--scenario", SCENARIO, host).strip()
+
+
 def run(host: str, *command: str, stdin: str | None = None) -> str:
     """A command on a machine."""
-    return docker("exec", "--interactive", f"{SCENARIO}-{host}", *command, stdin=stdin)
+    return docker("exec", "--interactive", container(host), *command, stdin=stdin)
 
 
 def shell(host: str, script: str) -> str:
@@ -97,8 +103,8 @@ def shell(host: str, script: str) -> str:
 
 def address(host: str) -> str:
     """Where a machine is reached from here."""
-    form = f'{{{{(index .NetworkSettings.Networks "celeryops-{SCENARIO}").IPAddress}}}}'
-    return docker("inspect", "--format", form, f"{SCENARIO}-{host}").strip()
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return docker("inspect", "--format", form, container(host)).strip()
 
 
 def playbook(name: str, *arguments: str) -> None:
@@ -182,12 +188,12 @@ def power_off(*hosts: str) -> None:
     """Pull the plug: nobody hears that the machines go."""
     for host in hosts:
         run(host, "nft", "-f", "-", stdin=SILENCE)
-    docker("kill", *(f"{SCENARIO}-{host}" for host in hosts))
+    docker("kill", *map(container, hosts))
 
 
 def power_on(*hosts: str) -> None:
     """Start the machines again, and wait until they have booted; each must have its address still."""
-    image = docker("inspect", "--format", "{{.Config.Image}}", f"{SCENARIO}-{hosts[0]}").strip()
+    image = docker("inspect", "--format", "{{.Config.Image}}", container(hosts[0])).strip()
     local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, *EVERYONE)
 
 

@@ -22,7 +22,7 @@ docker=(machines)
 as_root() {{ "$@"; }}
 engine_answers() {{ engine_runs; }}
 engine_runs() {{ is_running "$(cat "$engine_pid" 2>/dev/null)" dockerd; }}
-make_engine() {{ engine_runs || start_engine; }}
+make_engine() {{ engine_runs || start_engine; until engine_runs; do sleep 0.1; done; }}
 remove_stale() {{ :; }}
 mountpoint() {{ :; }}
 setsid() {{ bash -c 'echo $$ >{machine}/docker.pid; echo $$ >>{machine}/starts; exec {machine}/dockerd 300'; }}

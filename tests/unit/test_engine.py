@@ -45,7 +45,7 @@ class Machine:
         """A shell of a checkout, with the library loaded."""
         start = SHELL.format(checkout=self.directory / checkout, machine=self.directory)
         run = subprocess.Popen(
-            ["bash", "-c", start + script],
+            ["timeout", "30", "bash", "-c", start + script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -81,7 +81,7 @@ class Machine:
 
     def clear(self) -> None:
         for run in self.runs:
-            run.kill()
+            run.terminate()
             run.communicate()
         if self.engine:
             os.kill(self.engine, 9)
@@ -148,3 +148,13 @@ def test_one_that_somebody_else_started_is_left_alone(machine: Machine) -> None:
     (machine.directory / "ours").unlink()
     assert machine.stop("a") == ""
     assert machine.engine
+
+
+def test_a_run_that_leaves_it_to_others_keeps_nobody_waiting(machine: Machine) -> None:
+    machine.needs("a")()
+    (machine.directory / "machines").write_text("/srv/one\n")
+    run = machine.begin("a", "stop_engine; echo ready; read -r || true")
+    assert run.stdout
+    assert "ready\n" in iter(run.stdout.readline, "")
+    machine.needs("b")()
+    finish(run)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
+import socket
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -116,3 +118,27 @@ def test_what_else_keeps_a_container_from_starting_is_said_as_it_is(
     monkeypatch.setattr(hosts, "docker", docker)
     with pytest.raises(hosts.HostsError, match=r"^No such image"):
         hosts.started("run")
+
+
+def test_only_connections_of_its_own_are_ended(
+    hosts: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not those of a scenario whose name begins alike, or of another checkout."""
+    mine, others = hosts.Scenario("redis"), [hosts.Scenario("redis-two"), hosts.Scenario("redis", tmp_path)]
+    monkeypatch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(tmp_path))
+    ended: list[str] = []
+    monkeypatch.setattr(hosts.subprocess, "run", lambda command, **_: ended.extend(command))
+    with contextlib.ExitStack() as sockets:
+        for scenario in (mine, *others):
+            for host in ("one", "two"):
+                opened = sockets.enter_context(socket.socket(socket.AF_UNIX))
+                opened.bind(str(tmp_path / scenario.container(host)))
+        mine.end_connections("two")
+        assert [word for word in ended if "ControlPath" in word] == [
+            f'ControlPath="{tmp_path / mine.container("two")}"'
+        ]
+        ended.clear()
+        mine.end_connections()
+    assert sorted(word for word in ended if "ControlPath" in word) == [
+        f'ControlPath="{tmp_path / mine.container(host)}"' for host in ("one", "two")
+    ]

@@ -6,17 +6,19 @@ Needs the library cryptography, which every controller has: Ansible itself depen
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID
+with contextlib.suppress(ImportError):  # ansible-test imports this where not even Ansible is installed
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
-Certificate = x509.Certificate
+    Certificate = x509.Certificate
 
 
 class Unreadable(ValueError):

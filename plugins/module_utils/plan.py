@@ -395,7 +395,7 @@ def _worker(
             )
     profile = entry.get("profile")
     defaults = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
-    spec = {key: defaults.get(key, default) for key, (_, default) in WORKER_KEYS.items()}
+    spec = {key: defaults.get(key, default) for key, (_kind, default) in WORKER_KEYS.items()}
     for key, value in entry.items():
         if key in WORKER_KEYS and value is not None:
             spec[key] = _value(WORKER_KEYS[key][0], value, f"{where}.{key}", problems)
@@ -675,7 +675,7 @@ def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -
     if scheme in allowed:
         try:
             parts = urlsplit(url)
-            password, host, _ = parts.password, parts.hostname, parts.port
+            password, host, _port = parts.password, parts.hostname, parts.port
         except ValueError:
             return f"{variable} is not a URL that can be read; write it like {allowed[0]}://user@host/vhost"
         if password is not None:
@@ -729,7 +729,7 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         "nodes": [],
     }
     if kind in ("rabbitmq", "redis"):
-        for key, _, _ in BROKER_USERS.values():
+        for key, *_rest in BROKER_USERS.values():
             broker[key] = broker[key] and _named(broker[key], values["celery_generation"])
         user = broker["user"]
         if not topology["broker"]:
@@ -863,7 +863,7 @@ def _redis_users(
         rules = {"worker": redis.BROKER_RULES, "monitor": redis.BROKER_RULES, "producer": redis.PRODUCER_RULES}
         users += [
             {"name": broker[key], "password_in": secret, "rules": rules[role]}
-            for role, (key, secret, _) in BROKER_USERS.items()
+            for role, (key, secret, _tag) in BROKER_USERS.items()
             if broker[key]
         ]
     return [{**user, "rules": list(user["rules"])} for user in users]
@@ -1248,7 +1248,7 @@ def with_password(url: str, password: str, user: str | None = None) -> str:
 
     def one(part: str) -> str:
         scheme, rest = part.split("://", 1)
-        name, _, place = rest.rpartition("@")
+        name, _at, place = rest.rpartition("@")
         login = quote(user or name, safe="") + (f":{quote(password, safe='')}" if password else "")
         return f"{scheme}://{login}@{place}"
 

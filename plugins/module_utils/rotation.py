@@ -34,7 +34,7 @@ def in_redis(acl: str) -> Present:
         return lambda password: "#" + hashlib.sha256(password.encode()).hexdigest() in rules
 
     words = [line.split() for line in acl.splitlines() if line.startswith("user ")]
-    return {name: matches(rules) for _, name, *rules in words}
+    return {name: matches(rules) for _user, name, *rules in words}
 
 
 def half_done(

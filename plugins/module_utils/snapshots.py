@@ -28,7 +28,7 @@ def pack_redis(folder: Path, target: Path) -> None:
     changes, and what was packed until then is thrown away.
     """
     manifest = folder / MANIFEST
-    for _ in range(TRIES):
+    for _try in range(TRIES):
         before = manifest.read_bytes() if manifest.exists() else None
         if before is None:
             raise Unusable(
@@ -85,7 +85,7 @@ def _rdb_has_keys(stream: BinaryIO) -> bool:
     """Whether anything but remarks stands between the head and the end of an RDB file."""
     stream.read(9)  # REDIS0011
     while (opcode := stream.read(1)) and opcode[0] == _AUX:
-        for _ in range(2):  # a remark's name and text
+        for _part in range(2):  # a remark's name and text
             _skip_string(stream)
     return bool(opcode) and opcode[0] != _END
 

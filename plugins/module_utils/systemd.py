@@ -138,7 +138,7 @@ def out_of_date(name: str, seen: Seen, folder: str = OWN_FILES) -> bool:
 
     The systemd of Debian 12 does not say so when a unit gets its first drop-in: it remembers which folders there were.
     """
-    on_disk = {path for each in {name, template(name)} for path in glob.glob(f"{folder}{glob.escape(each)}.d/*.conf")}
+    on_disk = {path for each in (name, template(name)) for path in glob.glob(f"{folder}{glob.escape(each)}.d/*.conf")}
     return seen["NeedDaemonReload"] == "yes" or not on_disk <= set(seen["DropInPaths"].split())
 
 

@@ -9,14 +9,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 UV_VERSION = "0.13.9"
 MARKER = ".celeryops.json"
 LAST_LINES = 12
+#: What timeout(1) exits with.
+TIMED_OUT = 124
 
 FROM_PIP = {
     "PIP_CERT": "SSL_CERT_FILE",
@@ -81,6 +85,23 @@ def run(command: Sequence[str], environment: Mapping[str, str], purpose: str, cw
     if done.returncode:
         raise BuildError(f"{purpose} failed:\n{last_lines(done.stdout + done.stderr)}")
     return done.stdout
+
+
+def run_for(
+    seconds: float, command: Sequence[str], environment: Mapping[str, str], cwd: str, identity: Mapping[str, Any]
+) -> tuple[int, str]:
+    """Run a program, and end it with all that it has started when its time is over; its exit status and output."""
+    child = subprocess.Popen(
+        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True, **identity,
+    )  # fmt: skip
+    try:
+        output, _none = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        return TIMED_OUT, ""
+    return child.returncode, output
 
 
 def python_version(python: str) -> str:

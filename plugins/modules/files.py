@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring many files and folders into their wanted state in one call."""
 
@@ -77,6 +78,14 @@ options:
         description: Whether to leave a file that is there as it is, because a service keeps its own state in it.
         type: bool
         default: false
+      _members:
+        description: Internal use only.
+        type: list
+        elements: str
+  _contents:
+    description: Internal use only.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says what it would change, also where owners and parent folders do not exist yet.

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Look at what a host has: system, memory, disks, clock, and who listens where."""
 
@@ -156,7 +157,7 @@ def listening() -> list[dict[str, Any]]:
     """Every listener once, but those whose process is not to be found: it has just ended, or is none of this host's."""
     texts = [path.read_text() for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
     found = [socket_ for text in texts for socket_ in sockets_of(text)]
-    units = owners({inode for _, _, inode in found})
+    units = owners({inode for *_where, inode in found})
     return [
         {"port": port, "address": address, "unit": units[inode]} for port, address, inode in found if inode in units
     ]
@@ -166,7 +167,7 @@ def free() -> dict[str, int]:
     """Bytes free for root on each file system that holds files."""
     found = {}
     for line in Path("/proc/mounts").read_text().splitlines():
-        _, mount, kind, *_ = line.split()
+        _device, mount, kind, *_options = line.split()
         if kind in DISKS or mount == "/":
             with contextlib.suppress(OSError):
                 status = os.statvfs(mount)

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Let one run at a time change a deployment."""
 
@@ -26,6 +27,13 @@ options:
     type: str
     choices: [present, absent, free]
     default: present
+  _holder:
+    description: Internal use only.
+    type: dict
+    default: {}
+  _instead_of:
+    description: Internal use only.
+    type: dict
 attributes:
   check_mode:
     description: Only looks whether it is free.

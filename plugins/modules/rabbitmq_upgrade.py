@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Say whether the RabbitMQ of this host may be upgraded now, and to what."""
 
@@ -65,7 +66,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, Tools
 from ansible_collections.celeryops.stack.plugins.module_utils.upgrade import down, hop_problem, state_problems
 
-PACKAGE, SERVER = "rabbitmq-server", "rabbitmq-server.service"
+PACKAGE = "rabbitmq-server"
+SERVER = "rabbitmq-server.service"
 
 
 def said(*command: str) -> str:

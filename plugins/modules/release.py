@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put a release of the application on a host, and make it the current one."""
 
@@ -93,6 +94,19 @@ options:
     description: Environment of pip and uv, as for M(celeryops.stack.venv); never shown.
     type: dict
     default: {}
+  _environment:
+    description: Internal use only.
+    type: str
+    default: ""
+  _kind:
+    description: Internal use only.
+    type: str
+  _release:
+    description: Internal use only.
+    type: str
+  _content:
+    description: Internal use only.
+    type: path
 attributes:
   check_mode:
     description: Says what it would build, switch and remove.
@@ -169,7 +183,6 @@ import json
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tarfile
 import time
@@ -184,17 +197,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
 from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
+    TIMED_OUT,
     UV_VERSION,
     BuildError,
     Requirements,
     Uv,
     last_lines,
     python_version,
+    run_for,
 )
 
 COMPLETE = ".complete"
-#: What timeout(1) exits with.
-TIMED_OUT = 124
 
 IMPORT = """
 import sys
@@ -202,7 +215,7 @@ from celery import Celery
 from celery.app.utils import find_app
 app = find_app(sys.argv[1])
 if not isinstance(app, Celery):
-    sys.exit(f"it is a {type(app).__name__}, not a Celery application")
+    raise SystemExit(f"it is a {type(app).__name__}, not a Celery application")
 app.loader.import_default_modules()
 app.connection_for_write().get_transport_cls()  # what this kind of broker needs is there, too
 """
@@ -323,7 +336,7 @@ class Home:
         current = link_target(self.current)
         if current != release:
             return current
-        others = (name for name, _ in self.at_work(user).most_common() if name != release)
+        others = (name for name, _units in self.at_work(user).most_common() if name != release)
         return next(filter(self.complete, others), "")
 
     def need_space(self, mebibytes: int) -> None:
@@ -432,22 +445,13 @@ class Builder:
             command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
             environment["CELERY_RELEASE"] = str(self.folder)
             identity = {}
-        child = subprocess.Popen(
-            command, cwd=self.src, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True, **(identity if os.geteuid() == 0 else {}),
-        )  # fmt: skip
-        try:
-            output, _ = child.communicate(timeout=seconds + 10)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            child.returncode = TIMED_OUT
-        if child.returncode == TIMED_OUT:
+        code, output = run_for(seconds + 10, command, environment, str(self.src), identity if os.geteuid() == 0 else {})
+        if code == TIMED_OUT:
             raise BuildError(
                 f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
             )
-        if child.returncode:
-            last = (output.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        if code:
+            last = (output.strip().splitlines() or [f"exit status {code}"])[-1]
             raise BuildError(f"{app} can not be imported: {last}\n{last_lines(output)}")
 
 

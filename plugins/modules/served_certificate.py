@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Let a running RabbitMQ or Redis show the certificate that lies on the disk."""
 
@@ -76,7 +77,7 @@ END = "-----END CERTIFICATE-----"
 
 def on_disk(path: Path) -> bytes:
     """The first certificate of a file."""
-    first, end, _ = path.read_text(encoding="ascii").partition(END)
+    first, end, _others = path.read_text(encoding="ascii").partition(END)
     return ssl.PEM_cert_to_DER_cert(first + end)
 
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make a virtual environment that contains exactly what is listed."""
 
@@ -60,6 +61,10 @@ options:
       - It is no part of what the virtual environment is built from, and never shown.
     type: dict
     default: {}
+  _environment:
+    description: Internal use only.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says whether it would build.

@@ -132,6 +132,6 @@ def first(deployment: Deployment, nodes: dict[str, Node]) -> Callable[[str], Nod
 def background(deployment: Deployment, nodes: dict[str, Node]) -> Iterator[Background]:
     """Start it; the units are looked at before."""
     for node in nodes.values():
-        _ = node.at_start
+        _seen = node.at_start
     with ThreadPoolExecutor(max_workers=16) as pool:
         yield start(pool, deployment, nodes)

@@ -106,7 +106,7 @@ def test_rights_are_exactly_the_declared_ones(node: Node, definitions: Any) -> N
     found = {(r["user"], r["configure"], r["write"], r["read"]) for r in rights if r["vhost"] == vhost}
     assert found == expected.permissions(node.host)
     elsewhere = {(r["user"], r["vhost"]) for r in rights if r["vhost"] != vhost}
-    assert {user for user, _ in elsewhere} <= {node.host["rabbitmq_admin_user"]}, f"rights elsewhere: {elsewhere}"
+    assert {user for user, _rights in elsewhere} <= {node.host["rabbitmq_admin_user"]}, f"rights elsewhere: {elsewhere}"
 
 
 def test_no_delivery_is_taken_away_from_a_long_task(node: Node, background: Background) -> None:

@@ -34,7 +34,7 @@ def test_only_root_can_read_the_credentials(node: Node) -> None:
             if (mode, user) != (wanted[kind], "0")
         ]
         assert not wrong, f"{node.name}: {', '.join(wrong)}; planned 700 and 600 of user 0"
-        assert any(kind == "f" for _, _, kind, _ in entries), f"{place} on {node.name} is empty"
+        assert any(kind == "f" for *_rights, kind, _path in entries), f"{place} on {node.name} is empty"
 
 
 @pytest.mark.parametrize("service", sorted(PACKAGED))

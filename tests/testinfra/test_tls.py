@@ -88,7 +88,7 @@ def test_the_certificate_is_the_host_s_and_good_for_long(node: Node, secured: st
     assert served == ssl.PEM_cert_to_DER_cert(on_disk.public_bytes(certificates.Encoding.PEM).decode()), (
         "new connections do not get the certificate that lies on the disk"
     )
-    address, _ = expected.listening(node.host)[secured]
+    address, _port = expected.listening(node.host)[secured]
     assert certificates.not_for(on_disk, {address, "127.0.0.1"} - {"0.0.0.0", "::"}) == []  # noqa: S104
     soon = datetime.now(UTC) + timedelta(days=int(node.host["celery_tls_renew_days"]))
     assert not certificates.wrong_time(on_disk, soon), "it should have been renewed"

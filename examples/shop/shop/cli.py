@@ -83,7 +83,7 @@ def submit(args: argparse.Namespace, end: float) -> list[Outcome]:
     troubles = ["none"] * args.count + ["busy"] * args.retry_one + ["refused"] * args.fail_one
     orders = [(store.place_order("teapot", 1, 1900, trouble), trouble) for trouble in troubles]
     flow = flows.fulfil_all if args.every_queue else flows.charge_all
-    sent = flow([order_id for order_id, _ in orders]).apply_async().results
+    sent = flow([order_id for order_id, _total in orders]).apply_async().results
     return [
         outcome
         for (order_id, trouble), last in zip(orders, sent, strict=True)
@@ -108,7 +108,9 @@ def wait_for_steps(order_id: str, trouble: str, last: AsyncResult, end: float) -
 
 def ping(args: argparse.Namespace, end: float) -> list[Outcome]:
     """Send a task that needs no database to each queue."""
-    sent = [(queue, tasks.ping.apply_async(queue=queue)) for _ in range(args.count) for queue in args.queue or QUEUES]
+    sent = [
+        (queue, tasks.ping.apply_async(queue=queue)) for _number in range(args.count) for queue in args.queue or QUEUES
+    ]
     return [wait(plan("-", tasks.ping, result, queue=queue), result, end) for queue, result in sent]
 
 

@@ -51,7 +51,7 @@ MESSAGES = [
 
 def place(count: int, trouble: str = "none") -> list[str]:
     """Place orders."""
-    return [store.place_order("teapot", 1, 1900, trouble) for _ in range(count)]
+    return [store.place_order("teapot", 1, 1900, trouble) for _number in range(count)]
 
 
 def test_every_task_has_its_queue() -> None:

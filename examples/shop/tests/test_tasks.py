@@ -43,7 +43,7 @@ def test_a_payment_is_booked_once_even_when_two_workers_pass_the_first_check() -
 
 def test_the_other_tasks_run_twice_have_one_effect() -> None:
     report_id = store.open_report("2026-02")
-    for _ in range(2):
+    for _run in range(2):
         assert tasks.build_report.delay(report_id).get() == {"report": report_id, "days": 28, "state": "complete"}
         tasks.stubborn_export.delay("export-1", 0.0).get()
         tasks.publish_totals.delay([{"orders": 1}, {"revenue": 2}], "2026-02").get()
@@ -147,7 +147,7 @@ def test_delays_grow_and_differ(
 
     monkeypatch.setattr(outside, function, busy)
     order_id = place()
-    runs = [delays(task, order_id, monkeypatch) for _ in range(40)]
+    runs = [delays(task, order_id, monkeypatch) for _run in range(40)]
     longest = [max(run[n] for run in runs) for n in range(task.max_retries)]
     assert longest == sorted(longest)
     assert longest[-1] > 4 * longest[0]

@@ -67,7 +67,7 @@ def same_port(services: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Two services of one host that would listen on one port."""
     holders: dict[str, str] = {}
     found = []
-    for service, variable, port, _ in _ports(services):
+    for service, variable, port, _where in _ports(services):
         holder = holders.setdefault(str(port), variable)
         if holder.split("_", 1)[0] != service:
             found.append(f"{holder} and {variable} are both {port} on one host; give one of them another port")

@@ -28,7 +28,7 @@ def dsn_problems(dsn: str) -> list[str]:
         return [f"sentry_dsn contains a blank or a line break: {EXAMPLE}."]
     try:
         parts = urlsplit(dsn)
-        host, _ = parts.hostname, parts.port
+        host, _port = parts.hostname, parts.port
     except ValueError:
         return [f"sentry_dsn is no web address: its host or its port is malformed: {EXAMPLE}."]
     if parts.scheme not in ("http", "https"):

@@ -63,9 +63,9 @@ def may_enter(header: str, expected: str) -> bool:
     return hmac.compare_digest(header.encode(), expected.encode())
 
 
-def notify(message: str, environment: Mapping[str, str] = os.environ) -> None:
+def notify(message: str, environment: Mapping[str, str] | None = None) -> None:
     """Tell systemd, if it wants to know."""
-    address = environment.get("NOTIFY_SOCKET", "")
+    address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.connect("\0" + address[1:] if address.startswith("@") else address)

@@ -57,7 +57,7 @@ def listeners(text: str) -> list[Listener]:
     found = []
     for line in text.splitlines():
         columns = line.split()
-        address, _, port = columns[3].rpartition(":")
+        address, _colon, port = columns[3].rpartition(":")
         program = re.search(r'"([^"]+)"', line)
         found.append(
             Listener(address.strip("[]").split("%")[0], int(port), program[1] if program else "an unknown program")

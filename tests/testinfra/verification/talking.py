@@ -107,7 +107,7 @@ def redis_says(place: Place, *commands: list[str], lines: int = 0) -> list[str]:
             stream.flush()
             if not lines:
                 answers.append(stream.readline().decode().strip())
-        return answers or [stream.readline().decode().strip() for _ in range(lines)]
+        return answers or [stream.readline().decode().strip() for _line in range(lines)]
 
 
 def amqp_lets_in(place: Place, user: str, password: str) -> bool:

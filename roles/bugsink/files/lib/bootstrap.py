@@ -50,7 +50,7 @@ def declare(config: Mapping[str, Any]) -> None:
     from teams.models import Team, TeamMembership, TeamRole
 
     email = config["admin_email"]
-    admin, _ = get_user_model().objects.update_or_create(
+    admin, _created = get_user_model().objects.update_or_create(
         username=email, defaults={"email": email, "is_active": True, "is_staff": True, "is_superuser": True}
     )
     if not admin.check_password(config["admin_password"]):  # setting the same one again would end every session
@@ -60,7 +60,7 @@ def declare(config: Mapping[str, Any]) -> None:
     team = Team.objects.first() or Team()
     team.name = config["team"]
     team.save()
-    project, _ = Project.objects.update_or_create(
+    project, _created = Project.objects.update_or_create(
         id=config["project_id"],
         defaults={
             "team": team,

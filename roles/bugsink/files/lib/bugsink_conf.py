@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from bugsink.conf_utils import deduce_allowed_hosts, deduce_script_name
-from bugsink.settings.default import *  # noqa: F403
+from bugsink.settings.default import *  # noqa: F403 # pylint: disable=wildcard-import
 from bugsink.settings.default import DATABASES, SPECTACULAR_SETTINGS
 
 _config = json.loads((Path(os.environ["CREDENTIALS_DIRECTORY"]) / "bugsink.json").read_text(encoding="utf-8"))

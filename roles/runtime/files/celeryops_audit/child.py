@@ -52,11 +52,11 @@ _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|CREDENTIAL|URL", re.IGNORE
 _NAMED_SECRET = re.compile(r"((?:password|passwd|pwd|secret|token|api_?key)['\"]?\s*[=:]\s*)[^\s,;)}]+", re.IGNORECASE)
 
 
-def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
+def without_secrets(text: str, environ: Mapping[str, str] | None = None) -> str:
     """A text that may be shown: passwords of URLs and values of variables that sound secret are left out."""
     text = re.sub(r"(\w://[^\s:/@]*):\S*@", r"\1:***@", text)
     text = _NAMED_SECRET.sub(r"\1***", text)
-    for name, value in environ.items():
+    for name, value in (os.environ if environ is None else environ).items():
         if len(value) >= 8 and _SECRET_NAME.search(name) and not value.startswith("/"):
             text = text.replace(value, "***")
     return text
@@ -65,7 +65,7 @@ def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
 def is_library(file: str, package: str = "") -> bool:
     """Whether a file belongs to Python, to an installed package (but the one named), or to this one."""
     for folder in ("site-packages", "dist-packages"):
-        _, found, inner = file.rpartition(f"{os.sep}{folder}{os.sep}")
+        _before, found, inner = file.rpartition(f"{os.sep}{folder}{os.sep}")
         if found:
             return not package or inner.partition(os.sep)[0] not in (package, f"{package}.py")
     return file.startswith(("<", *LIBRARIES, os.path.dirname(os.path.abspath(__file__)) + os.sep))
@@ -143,7 +143,7 @@ def innermost(function: Any) -> Any:
 
     Such a decorator gives every function its own name, and so one name to all tasks.
     """
-    for _ in range(20):
+    for _level in range(20):
         function = inspect.unwrap(function)
         cells = getattr(function, "__closure__", None) or ()
         inner = [cell.cell_contents for cell in cells if _is_function(cell)]
@@ -468,7 +468,7 @@ def load(path: str) -> tuple[Any, Definitions, Connections, float]:
     app.loader.import_default_modules()
     app.finalize()
     # Whatever of it is made at first use, and fails then.
-    _ = app.conf.broker_url, app.amqp.queues, app.backend
+    _used = app.conf.broker_url, app.amqp.queues, app.backend
     connections.watching = False
     return app, definitions, connections, time.monotonic() - begin
 

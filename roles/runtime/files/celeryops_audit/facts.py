@@ -312,7 +312,7 @@ class Live:
 
     @property
     def major(self) -> int | None:
-        head = self.version.split(".")[0]
+        head = self.version.partition(".")[0]
         return int(head) if head.isdigit() else None
 
     @classmethod

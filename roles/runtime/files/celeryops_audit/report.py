@@ -114,7 +114,7 @@ def groups(report: Report, findings: Sequence[Finding]) -> list[tuple[str, list[
     found: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         found.setdefault((report.word(each), each.check), []).append(each)
-    return [(word, listed) for (word, _), listed in found.items()]
+    return [(word, listed) for (word, _check), listed in found.items()]
 
 
 def capital(text: str) -> str:

@@ -127,7 +127,9 @@ def make_handler(environ: Mapping[str, str], node: str) -> logging.Handler:
 
 
 def _is_celerys(handler: logging.Handler) -> bool:
-    return type(handler) is logging.StreamHandler and isinstance(handler.formatter, ColorFormatter)
+    # Celery's own, and no subclass that an application brings.
+    is_plain = type(handler) is logging.StreamHandler  # pylint: disable=unidiomatic-typecheck
+    return is_plain and isinstance(handler.formatter, ColorFormatter)
 
 
 def replace_handlers(logger: logging.Logger, handler: logging.Handler) -> None:

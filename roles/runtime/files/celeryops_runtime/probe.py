@@ -92,7 +92,7 @@ def look(directory: Path, shared: Mapping[str, Any], before: Mapping[str, Sample
         print("no worker runs on this host")
         return {}
     try:
-        ready = ready_messages(shared, {queue for _, queues in seen for queue in queues})
+        ready = ready_messages(shared, {queue for _sample, queues in seen for queue in queues})
     except Exception as error:
         # Whatever it is: without the broker's word nobody is judged, neither now nor by what was seen before.
         print(f"the broker cannot be asked ({error!r}): no worker is judged")

@@ -127,7 +127,7 @@ class Channel(redis.Channel):
         with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             pipe.lpush(key, dumps(message))
             pipe.execute_command("WAIT", copies, COPY_SECONDS * 1000)
-            _, had = pipe.execute()
+            _added, had = pipe.execute()
         if had < copies:
             raise NoConnection(f"{had} replicas have the message after {COPY_SECONDS} s, {copies} must")
 

@@ -78,7 +78,7 @@ def _ended_in(seconds: float | None) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, _expired)
-    theirs, _ = signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST))
+    theirs, _interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST))
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ def to_another_name(wrap: Any, spared: Collection[int]) -> Any:
     return handshake
 
 
-def ask(sentinel: Any, _: str) -> None:
+def ask(sentinel: Any, _service: str) -> None:
     """Instead of a Sentinel's answer, as redis-py says of one only that it was not reached."""
     sentinel.sentinels[0].ping()
 
@@ -57,7 +57,7 @@ def main(data: Any) -> dict[str, str]:
         assert app.conf.task_serializer  # so the settings are read, and celeryops_runtime lays its own over them
         app.conf.maps.insert(0, {name: conf[name] for names in SETTINGS.values() for name in names} | changed)
         if service == "backend":
-            return lambda: app.backend.client.ping()
+            return app.backend.client.ping
         return lambda: app.connection(connect_timeout=5).connect()
 
     def distrusting(options: Any) -> Any:

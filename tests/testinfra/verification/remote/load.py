@@ -16,7 +16,7 @@ def main(data: Any) -> dict[str, Any]:
     publish = Producer._publish
 
     def recorded(self: Any, body: Any, *rest: Any) -> Any:
-        _, content_type, content_encoding, headers, *_ = rest
+        _priority, content_type, content_encoding, headers, *_more = rest
         if "task" in (headers or {}):
             text = body.decode() if isinstance(body, bytes) else body
             messages.append({"content_type": content_type, "content_encoding": content_encoding, "body": text})
@@ -40,12 +40,12 @@ def main(data: Any) -> dict[str, Any]:
 
     backlog = [
         tasks.stubborn_export.delay(f"backlog-{uuid.uuid4().hex[:12]}", data["export_seconds"])
-        for _ in range(data["backlog"])
+        for _number in range(data["backlog"])
     ]
-    urgent = [answered(ping(queue="critical")) for _ in range(data["urgent"])]
+    urgent = [answered(ping(queue="critical")) for _number in range(data["urgent"])]
     left_when_urgent_was_done = sum(not result.ready() for result in backlog)
 
-    delayed = [ping(queue="default", countdown=data["delay"]) for _ in range(data["delayed"])]
+    delayed = [ping(queue="default", countdown=data["delay"]) for _number in range(data["delayed"])]
     behind = ping(queue="default")
     behind_seconds = answered(behind)
     delayed_left = sum(not result.ready() for result in delayed)

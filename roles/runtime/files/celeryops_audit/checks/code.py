@@ -95,7 +95,7 @@ def soft_limit_swallowed(check: Check, audit: Audit) -> Found:
 
 def _swallows(function: Function) -> Iterator[ast.ExceptHandler]:
     for node in ast.walk(function):
-        if not isinstance(node, ast.Try) or not any(True for each in node.body for _ in sources.calls_in(each)):
+        if not isinstance(node, ast.Try) or not any(True for each in node.body for _call in sources.calls_in(each)):
             continue
         for handler in node.handlers:
             caught = _caught(handler)

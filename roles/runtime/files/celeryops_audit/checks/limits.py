@@ -152,7 +152,7 @@ def visibility_timeout_below_limit(check: Check, audit: Audit) -> Found:
     for task in audit.tasks:
         if not audit.late(task):
             continue
-        limit = max((limit or 0 for limit, _ in audit.hard_limits(task)), default=0)
+        limit = max((limit or 0 for limit, _worker in audit.hard_limits(task)), default=0)
         if not limit:
             endless.append(task.name)
         elif limit >= visible:
@@ -209,7 +209,7 @@ def consumer_timeout_below_limit(check: Check, audit: Audit) -> Found:
         yield check.unknown("the broker's consumer time-out is not known; RabbitMQ's own is 1800 s")
         return
     for task in audit.tasks:
-        limit = max((limit or 0 for limit, _ in audit.hard_limits(task)), default=0)
+        limit = max((limit or 0 for limit, _worker in audit.hard_limits(task)), default=0)
         if audit.late(task) and limit >= timeout:
             yield check.found(
                 f"{task.name} acknowledges late and may run {limit:g} s, but after {timeout:g} s RabbitMQ closes its "

@@ -143,7 +143,7 @@ def delays_on_direct_exchange(check: Check, audit: Audit) -> Found:
 def delays_on_classic_queue(check: Check, audit: Audit) -> Found:
     live = audit.live
     for queue in audit.loaded.queues:
-        tasks, _ = delayed(audit, queue)
+        tasks, _said = delayed(audit, queue)
         if queue.quorum or not tasks:
             continue
         if live and live.major is not None and "rabbitmq" in live.product.lower():

@@ -58,7 +58,7 @@ def schedule_overlaps(check: Check, audit: Audit) -> Found:
         task = tasks.get(entry.task)
         if not task or entry.expires or entry.period is None:
             continue
-        limit = max((limit or 0 for limit, _ in audit.hard_limits(task)), default=0)
+        limit = max((limit or 0 for limit, _worker in audit.hard_limits(task)), default=0)
         if limit > entry.period:
             yield check.found(
                 f"the schedule's entry {entry.name!r} sends {task.name} every {entry.period:g} s without expires, but "

@@ -5,8 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+#: Where files are written that only RabbitMQ's own user may read: in memory, gone with the next start.
+RUN = "/run"
 
 
 class Failure(Exception):
@@ -23,8 +29,8 @@ def evaluate(tool: str, expression: str, timeout: float) -> str:
     return call(tool, timeout, "eval", expression)
 
 
-def call(tool: str, timeout: float, *arguments: str) -> str:
-    """What a command of one of RabbitMQ's tools prints; it must succeed."""
+def call(tool: str, timeout: float, *arguments: str, secrets: Iterable[str] = ()) -> str:
+    """What a command of one of RabbitMQ's tools prints; it must succeed. No message shows one of the secrets."""
     name = os.path.basename(tool)
     try:
         done = subprocess.run(
@@ -38,9 +44,30 @@ def call(tool: str, timeout: float, *arguments: str) -> str:
     except subprocess.TimeoutExpired:
         raise Failure(f"{name} {arguments[0]} did not end within {timeout:g} s.") from None
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise Failure(f"{name} {arguments[0]} failed: {lines[0] if lines else f'exit status {done.returncode}'}")
+        reason = _reason(done, secrets) or f"exit status {done.returncode}"
+        raise Failure(f"{name} {arguments[0]} failed: {reason}")
     return done.stdout.strip()
+
+
+def _reason(done: subprocess.CompletedProcess[str], secrets: Iterable[str]) -> str:
+    """All that a command printed, on one line: the first line is often no more than "Error:"."""
+    said = " ".join(f"{done.stderr} {done.stdout}".split())
+    for secret in filter(None, secrets):
+        said = said.replace(secret, "***")
+    return said.removeprefix("Error:").strip()
+
+
+def import_definitions(tool: str, document: Mapping[str, Any], timeout: float) -> None:
+    """Hand definitions to the node, through a file: rabbitmqctl hangs when it reads from a pipe (4.0.5)."""
+    secrets = [str(user.get("password_hash") or "") for user in document.get("users") or []]
+    with tempfile.NamedTemporaryFile("w", dir=RUN, prefix="rabbitmq-definitions-", suffix=".json") as file:
+        json.dump(document, file)
+        file.flush()
+        try:
+            shutil.chown(file.name, user="rabbitmq")
+        except LookupError:
+            raise Failure("This host has no user rabbitmq: install the package rabbitmq-server first.") from None
+        call(tool, timeout, "import_definitions", file.name, secrets=secrets)
 
 
 class Tools:

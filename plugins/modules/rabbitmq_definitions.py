@@ -145,10 +145,7 @@ import base64
 import http.client
 import json
 import re
-import shutil
 import ssl
-import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -170,7 +167,11 @@ from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmq import (
     retired,
     with_retired,
 )
-from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, evaluate
+from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import (
+    Failure,
+    evaluate,
+    import_definitions,
+)
 
 REQUEST_TIMEOUT = 30
 
@@ -269,33 +270,9 @@ def lines(shown: dict[str, str]) -> str:
 
 
 def set_administrator(module: AnsibleModule, admin: dict[str, Any], timeout: float) -> None:
-    """Let the node accept the administrator: import the user, with a hash for a password, through rabbitmqctl.
-
-    Through a file that only RabbitMQ's own user can read: rabbitmqctl hangs when it reads from a pipe (4.0.5).
-    """
+    """Let the node accept the administrator: import the user, with a hash for a password, through rabbitmqctl."""
     tool = module.get_bin_path("rabbitmqctl", required=True, opt_dirs=["/usr/sbin"])
-    command = [tool, "--quiet", "import_definitions"]
-    with tempfile.NamedTemporaryFile("w", dir="/run", prefix="rabbitmq-admin-", suffix=".json") as document:
-        json.dump(compare({}, {"users": [admin]}).to_import, document)
-        document.flush()
-        try:
-            shutil.chown(document.name, user="rabbitmq")
-            done = subprocess.run(
-                [*command, document.name],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise Failure(f"rabbitmqctl did not set the administrator within {timeout} s.") from None
-        except LookupError:
-            raise Failure("This host has no user rabbitmq: install the package rabbitmq-server first.") from None
-    if done.returncode:
-        why = (done.stdout.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise Failure(f"rabbitmqctl could not set the administrator: {why}.")
+    import_definitions(tool, compare({}, {"users": [admin]}).to_import, timeout)
 
 
 def consumer_timeout(module: AnsibleModule, wanted: int, timeout: float) -> int | None:

@@ -11,6 +11,8 @@ short_description: Bring saved definitions back onto the RabbitMQ node of this h
 description:
   - Imports, through C(rabbitmqctl), everything in the saved definitions that is not declared in the inventory; what is
     declared, and its passwords, are what M(celeryops.stack.rabbitmq_definitions) makes them.
+  - Leaves out what names an object that is neither saved nor declared, such as the binding of a queue that lived as
+    long as a connection.
   - Fails with one sentence where the node has messages, or anything that is not declared.
   - Reads back what was imported. Messages are in no definitions, so none come back.
 author: celeryops.stack maintainers (@celeryops)
@@ -28,6 +30,11 @@ options:
     type: list
     elements: str
     required: true
+  former_users:
+    description: Names of users that were declared before their passwords were replaced; they do not come back.
+    type: list
+    elements: str
+    default: []
   objects:
     description: Lists of the other objects that are declared, as for M(celeryops.stack.rabbitmq_definitions).
     type: dict
@@ -71,8 +78,6 @@ restored:
 """
 
 import json
-import shutil
-import tempfile
 import time
 from typing import Any
 
@@ -84,7 +89,11 @@ from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmq_backup im
     in_the_way,
     lacking,
 )
-from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, call
+from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import (
+    Failure,
+    call,
+    import_definitions,
+)
 
 
 def messages(tool: str, timeout: float) -> list[tuple[str, int]]:
@@ -96,20 +105,11 @@ def messages(tool: str, timeout: float) -> list[tuple[str, int]]:
     return found
 
 
-def import_(tool: str, document: Any, timeout: float) -> None:
-    """Hand definitions to the node, through a file that only RabbitMQ's own user can read."""
-    with tempfile.NamedTemporaryFile("w", dir="/run", prefix="rabbitmq-restore-", suffix=".json") as file:
-        json.dump(document, file)
-        file.flush()
-        shutil.chown(file.name, user="rabbitmq")
-        call(tool, timeout, "import_definitions", file.name)
-
-
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do the work and return the result."""
     given, timeout = module.params, module.params["timeout"]
     tool = module.get_bin_path("rabbitmqctl", opt_dirs=["/usr/sbin"])
-    declared = declaration(given["vhost"], given["users"], given["objects"])
+    declared = declaration(given["vhost"], given["users"], given["objects"], given["former_users"])
     wanted = beyond(json.loads(given["definitions"]), declared)
     counts = {kind: len(items) for kind, items in wanted.items()}
     result = {"changed": False, "restored": counts, "diff": {"before": "", "after": f"{counts}\n"}}
@@ -125,7 +125,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     result["changed"] = bool(missing) or given["over"]
     if module.check_mode or not result["changed"] or not wanted:
         return result
-    import_(tool, wanted, timeout)
+    import_definitions(tool, wanted, timeout)
     deadline = time.monotonic() + timeout  # the import goes on in the background
     while missing := lacking(json.loads(call(tool, timeout, "export_definitions", "-")), wanted):
         if time.monotonic() > deadline:
@@ -142,6 +142,7 @@ def main() -> None:
             "definitions": {"type": "jsonarg", "required": True, "no_log": True},
             "vhost": {"type": "str", "required": True},
             "users": {"type": "list", "elements": "str", "required": True},
+            "former_users": {"type": "list", "elements": "str", "default": []},
             "objects": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["restored", "free"], "default": "restored"},
             "over": {"type": "bool", "default": False},

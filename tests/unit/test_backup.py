@@ -155,6 +155,63 @@ class TestDefinitions:
         assert set(rabbitmq_backup.lacking(AS_DECLARED, wanted)) == {"user reports", "queue reports", "parameter to-b"}
         assert rabbitmq_backup.lacking(MORE, wanted) == []
 
+    @pytest.mark.parametrize(
+        ("kind", "item"),
+        [
+            ("bindings", {"source": "celeryev", "destination": "celeryev.5f1c", "routing_key": "#"}),
+            ("bindings", {"source": "reply.celery.pidbox", "destination": "9d.reply.celery.pidbox"}),
+            ("bindings", {"source": "celery.tasks", "destination": "amq.gen-x1"}),
+            ("bindings", {"source": "nowhere", "destination": "default"}),
+            ("bindings", {"source": "celery.tasks", "destination": "default", "destination_type": "exchange"}),
+            ("bindings", {"source": "celery.tasks", "destination": "default", "vhost": "gone"}),
+            ("permissions", {"user": "gone", "configure": "", "write": "", "read": ""}),
+            ("topic_permissions", {"user": "gone", "exchange": "amq.topic", "write": "", "read": ""}),
+            ("policies", {"name": "old", "vhost": "gone", "pattern": "", "definition": {}}),
+            ("queues", {"name": "old", "vhost": "gone", "arguments": {}}),
+            ("parameters", {"component": "shovel", "name": "old", "vhost": "gone", "value": {}}),
+        ],
+    )
+    def test_what_names_an_object_that_is_not_saved_is_left_out(self, kind: str, item: dict[str, Any]) -> None:
+        """RabbitMQ would end the import there; queues of a connection are in no export, their bindings are."""
+        with_it = {**MORE, kind: [*MORE.get(kind, []), {"vhost": "celery", **item}]}
+        assert rabbitmq_backup.beyond(with_it, DECLARED) == rabbitmq_backup.beyond(MORE, DECLARED)
+        assert rabbitmq_backup.consistent_definitions(with_it) == {**MORE, kind: MORE.get(kind, [])}
+
+    @pytest.mark.parametrize(
+        ("kind", "item"),
+        [
+            ("bindings", {"source": "celery.tasks", "destination": "reports", "routing_key": "r"}),  # one is declared
+            ("bindings", {"source": "amq.topic", "destination": "default", "routing_key": "d"}),  # every node has it
+            ("bindings", {"source": "amq.fanout", "destination": "celery.tasks", "destination_type": "exchange"}),
+            ("permissions", {"user": "reports", "configure": "", "write": "", "read": "^r"}),
+            ("permissions", {"user": "celery", "vhost": "/", "configure": "", "write": "", "read": ""}),
+            ("topic_permissions", {"user": "celery", "exchange": "amq.topic", "write": "", "read": ""}),
+        ],
+    )
+    def test_what_names_saved_or_declared_objects_is_restored(self, kind: str, item: dict[str, Any]) -> None:
+        whole = {"vhost": "celery", **item}
+        with_it = {**MORE, kind: [*MORE.get(kind, []), whole]}
+        assert whole in rabbitmq_backup.beyond(with_it, DECLARED)[kind]
+        assert whole in rabbitmq_backup.consistent_definitions(with_it)[kind]
+
+    def test_a_queue_bound_to_an_exchange_of_the_workers_stays_bound(self) -> None:
+        binding = {"vhost": "celery", "source": "celeryev", "destination": "reports", "routing_key": "task.#"}
+        wanted = rabbitmq_backup.beyond({**MORE, "bindings": [*MORE["bindings"], binding]}, DECLARED)
+        assert wanted["bindings"] == [binding]
+        assert [exchange["name"] for exchange in wanted["exchanges"]] == ["celeryev"]
+
+    def test_users_of_former_generations_do_not_come_back(self) -> None:
+        """Their passwords were replaced, perhaps because they leaked."""
+        rotated = rabbitmq_backup.declaration("celery", ["admin", "celery-2"], {}, former=["celery"])
+        wanted = rabbitmq_backup.beyond(MORE, rotated)
+        assert [user["name"] for user in wanted["users"]] == ["reports"]
+        elsewhere = {"user": "celery", "vhost": "/", "configure": "", "write": "", "read": ""}
+        with_it = {**MORE, "permissions": [*MORE["permissions"], elsewhere]}
+        assert "permissions" not in rabbitmq_backup.beyond(with_it, rotated)
+
+    def test_a_copy_keeps_everything_else(self) -> None:
+        assert rabbitmq_backup.consistent_definitions(MORE) == {**MORE}
+
     def test_a_broker_in_use_is_in_the_way(self) -> None:
         assert rabbitmq_backup.in_the_way(AS_DECLARED, DECLARED, [("default", 0)]) is None
         said = rabbitmq_backup.in_the_way(AS_DECLARED, DECLARED, [("default", 7), ("celery.dead", 0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -288,3 +289,39 @@ class TestApi:
     )
     def test_reason(self, body: bytes, said: str) -> None:
         assert rabbitmq.reason(400, body) == said
+
+
+class TestTools:
+    @staticmethod
+    def tool(folder: Path, script: str) -> str:
+        tool = folder / "rabbitmqctl"
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        return str(tool)
+
+    @pytest.mark.parametrize(
+        ("script", "reason"),
+        [
+            ("printf 'Error:\\n{:no_such_user, \"gone\"}\\n' >&2; exit 69", '{:no_such_user, "gone"}'),
+            ("echo 'Stack trace:'; echo 'Error:' >&2; echo 'it is so' >&2; exit 70", "it is so Stack trace:"),
+            ("echo 'nothing on the other one'; exit 65", "nothing on the other one"),
+            ('echo "refused: $3" >&2; exit 65', "refused: ***"),
+            ("exit 64", "exit status 64"),
+        ],
+    )
+    def test_the_whole_reason_is_told_without_secrets(self, tmp_path: Path, script: str, reason: str) -> None:
+        with pytest.raises(rabbitmqctl.Failure) as failure:
+            rabbitmqctl.call(self.tool(tmp_path, script), 20, "import_definitions", PASSWORD, secrets=[PASSWORD, ""])
+        assert str(failure.value) == f"rabbitmqctl import_definitions failed: {reason}"
+
+    def test_definitions_are_imported_without_a_trace(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rabbitmqctl, "RUN", str(tmp_path))
+        monkeypatch.setattr("shutil.chown", lambda name, user: None)
+        hashed = rabbitmq.password_hash(PASSWORD)
+        document = {"users": [{"name": "celery", "password_hash": hashed}]}
+        with pytest.raises(rabbitmqctl.Failure) as failure:
+            rabbitmqctl.import_definitions(self.tool(tmp_path, 'cat "$3"; stat -c %a "$3"; exit 1'), document, 20)
+        assert str(failure.value) == (
+            'rabbitmqctl import_definitions failed: {"users": [{"name": "celery", "password_hash": "***"}]}600'
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["rabbitmqctl"]

@@ -79,6 +79,7 @@ PARTS = (
     Part("audit", "change", "each check of the audit finds what it must, and only that", ("tests/audit",), False),
     Part("inputs", "change", "wrong input is refused before a host is touched", ("tests/bad_inputs",), False),
     Part("example", "change", "the example application", ("examples",), scenario=False),
+    Part("checkouts", "change", "two checkouts on one engine", ("tests/integration", *HOSTS, "bin/lib.sh"), False),
     Part("reliability", "change", "no accepted task is lost: one RabbitMQ, faults of every kind", FAULTS),
     Part(
         "redis",
@@ -99,6 +100,7 @@ PARTS = (
         ("tests/testinfra", "tests/bad_inputs", "examples"),
     ),
     Part("reuse", "change", "one role of the installed collection in somebody else's project", ("galaxy.yml",)),
+    Part("sanity", "full", "ansible-test sanity", ("tests/sanity", "tests/pythons.sh", "galaxy.yml"), scenario=False),
     Part("reliability-long", "full", "no accepted task is lost: one RabbitMQ, what an operator does", FAULTS),
     Part("cluster", "full", "one machine becomes three brokers with TLS; wrong input is refused", ("tests", *FAULTS)),
     Part("cluster-faults", "full", "no accepted task is lost: three brokers, faults of every kind", FAULTS),

@@ -216,5 +216,8 @@ ensure_base() {
   say "no container registry answers: making Debian $1 with mmdebstrap (about half a minute)"
   as_root mmdebstrap --quiet --variant=apt --include=ca-certificates \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' "$1" - | "${docker[@]}" import - "celeryops/base:$1" >/dev/null
+    --dpkgopt='path-exclude=/usr/share/locale/*' "$1" - >"$cache/base.$1.tar" ||
+    { rm -f "$cache/base.$1.tar"; die "could not make Debian $1"; } # imported half, it would stay
+  "${docker[@]}" import - "celeryops/base:$1" <"$cache/base.$1.tar" >/dev/null
+  rm -f "$cache/base.$1.tar"
 }

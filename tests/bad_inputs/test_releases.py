@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import text
+from ansible_collections.celeryops.stack.plugins.modules.rabbitmq_queue import deletion
 
 ROOT = Path(__file__).parents[2]
 ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -264,6 +267,75 @@ def test_a_queue_is_deleted_only_when_nobody_needs_it(operator: Operator, on_hos
     code, output = operator.run("delete_queue", queue="retired", with_messages=True)
     assert code == 0, output
     assert "retired" not in on_host(QUEUES)
+
+
+#: Queues that are deleted one after the other, each at a moment in which somebody sends to it.
+MOMENTS, APART = 50, 100
+WITH_CHANNEL = """
+import json, random, sys, time
+from amqp import Message
+from shop.celery import app
+
+moments, apart, start = map(int, sys.argv[1:])
+names = [f"moment-{number}" for number in range(moments)]
+lasting = {"durable": True, "auto_delete": False}
+quorum = {**lasting, "arguments": {"x-queue-type": "quorum"}}
+connection = app.connection_for_write().clone(
+    userid="tester", password="tester-pw", transport_options={"confirm_publish": True}
+)
+channel = connection.channel()
+"""
+SEND = """
+channel.exchange_declare("moments.dead", "fanout", **lasting)
+channel.exchange_declare("moments", "topic", arguments={"alternate-exchange": "moments.dead"}, **lasting)
+for name, exchange in [("moments.dead", "moments.dead"), *((name, "moments") for name in names)]:
+    channel.queue_declare(name, **quorum)
+    channel.queue_bind(name, exchange, name)
+assert time.time() * 1000 < start, "it took too long to declare the queues"
+for number, name in enumerate(names):
+    time.sleep(max(0, (start + number * apart + random.uniform(-4, 14)) / 1000 - time.time()))
+    channel.basic_publish_confirm(Message(name, delivery_mode=2), "moments", name)
+"""
+COLLECT = """
+found = []
+for name in ["moments.dead", *names]:
+    channel.queue_declare(name, **quorum)  # that of one which was deleted is empty
+    while message := channel.basic_get(name, no_ack=True):
+        found.append([name, message.body])
+    channel.queue_delete(name)
+channel.exchange_delete("moments")
+channel.exchange_delete("moments.dead")
+print(json.dumps(found))
+"""
+
+
+def test_a_message_that_is_sent_when_its_queue_is_deleted_is_not_lost(on_host: Callable[[str], str]) -> None:
+    one = deletion("celery", "NAME", with_messages=False).strip().rstrip(".").replace(text("NAME"), "Moment")
+    each = f"""
+        [begin
+          timer:sleep(max(0, START + Number * {APART} - erlang:system_time(millisecond))),
+          (fun(Moment) -> {one} end)(list_to_binary("moment-" ++ integer_to_list(Number)))
+        end || Number <- lists:seq(0, {MOMENTS - 1})].
+    """
+    send, collect = (
+        f"celery-run python -c {shlex.quote(WITH_CHANNEL + script)} {MOMENTS} {APART} $start"
+        for script in (SEND, COLLECT)
+    )
+    printed = on_host(f"""
+        set -eu
+        rabbitmqctl -q add_user tester tester-pw
+        trap 'rabbitmqctl -q delete_user tester' EXIT
+        rabbitmqctl -q set_permissions -p celery tester '.*' '.*' '.*'
+        start=$(($(date +%s%3N) + 15000))
+        expression={shlex.quote(each)}
+        rabbitmqctl -q eval "${{expression/START/$start}}" >&2 &
+        {send}
+        wait $!
+        {collect}
+    """)
+    found = json.loads(printed)
+    assert sorted(body for _, body in found) == sorted(f"moment-{number}" for number in range(MOMENTS))
+    assert {where == "moments.dead" for where, _ in found} == {True, False}, "no message came at its queue's moment"
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

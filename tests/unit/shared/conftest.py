@@ -18,8 +18,8 @@ Run = Callable[..., dict[str, Any]]
 def run_module(capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs a module and returns its result."""
 
-    def run(name: str, *, check: bool = False, diff: bool = False, **arguments: Any) -> dict[str, Any]:
-        module = importlib.import_module(f"ansible_collections.celeryops.stack.plugins.modules.{name}")
+    def run(module_name: str, /, *, check: bool = False, diff: bool = False, **arguments: Any) -> dict[str, Any]:
+        module = importlib.import_module(f"ansible_collections.celeryops.stack.plugins.modules.{module_name}")
         capsys.readouterr()
         internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}  # noqa: S108
         with patch_module_args({**arguments, **internal}), pytest.raises(SystemExit):

@@ -22,7 +22,11 @@ IGNORED = "--quiet", "--no-ask-password", "--no-pager", "--"
 name, arguments = os.path.basename(sys.argv[0]), [each for each in sys.argv[1:] if each not in IGNORED]
 state = json.load(open(os.environ["FAKE_RABBITMQ"]))
 line = " ".join([name, *arguments])
-if arguments[0] not in ("cluster_status", "list_queues", "show"):
+if arguments[0] == "eval":
+    answer, *state["answers"] = state["answers"]
+    state.setdefault("asked", []).append(arguments[1])
+    print(answer)
+elif arguments[0] not in ("cluster_status", "list_queues", "show"):
     with open(os.environ["FAKE_RABBITMQ"] + ".log", "a") as log:
         log.write(line + "\\n")
 if state.get("dies") and arguments[0].startswith("await"):
@@ -69,6 +73,13 @@ class Broker:
 
     def members(self, **more: Any) -> dict[str, Any]:
         return self.run("rabbitmq_members", vhost="shop", **{"timeout": 1, **more})
+
+    def delete(self, *answers: str, check: bool = False, **more: Any) -> tuple[dict[str, Any], list[str]]:
+        """What the module says, and what it asked of a node with these answers."""
+        self.file.write_text(json.dumps({"answers": answers}))
+        arguments = {"name": "old", "vhost": "shop", "declared": ["default"], **more}
+        result = self.run("rabbitmq_queue", check=check, **arguments)
+        return result, json.loads(self.file.read_text()).get("asked", [])
 
     @property
     def did(self) -> list[str]:
@@ -188,6 +199,39 @@ def test_a_running_node_is_not(broker: Broker) -> None:
     broker.set()
     assert broker.members(forget="rabbit@c")["msg"].startswith("rabbit@c runs: stop it first")
     assert broker.did == []
+
+
+def test_a_queue_is_unbound_and_counted_again_before_it_is_deleted(broker: Broker) -> None:
+    result, (_, asked) = broker.delete("{0,0,0}", "deleted")
+    assert (result["changed"], result["messages"]) == (True, 0)
+    steps = [
+        "rabbit_binding:remove(",
+        "rabbit_channel:info(",
+        "rabbit_fifo_dlx_sup",
+        "Found = Count(Queue)",
+        "rabbit_amqqueue:delete(",
+    ]
+    where = [asked.index(step) for step in steps]
+    assert where == sorted(where)
+    assert "Ready == 0 andalso Held == 0" in asked
+
+
+def test_a_message_that_comes_meanwhile_keeps_the_queue(broker: Broker) -> None:
+    result, asked = broker.delete("{0,0,0}", "{1,0,0}")
+    assert result["msg"].startswith("The queue old holds 1 messages")
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("answer", ["{1,0,0}", "{0,1,0}", "{0,0,1}", "absent"])
+def test_a_queue_that_must_stay_is_not_even_unbound(broker: Broker, answer: str) -> None:
+    result, asked = broker.delete(answer)
+    assert result["failed"] is True
+    assert not any("rabbit_binding:remove" in each for each in asked)
+
+
+def test_a_check_deletes_nothing(broker: Broker) -> None:
+    result, asked = broker.delete("{2,1,0}", check=True, with_messages=True)
+    assert (result["changed"], result["messages"], len(asked)) == (True, 3, 1)
 
 
 def test_the_data_of_a_virgin_host(broker: Broker) -> None:

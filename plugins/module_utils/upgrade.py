@@ -1,18 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a RabbitMQ may be upgraded now, and to what.
-
-https://www.rabbitmq.com/docs/upgrade#rabbitmq-version-upgradability
-"""
+"""Whether a RabbitMQ may be upgraded now, and to what."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.cluster import not_running
 
 Version = tuple[int, int, int]
+Series = tuple[int, int]
+
+#: The oldest version of each series from which a series can be reached in one step.
+#: Until 4.0: https://www.rabbitmq.com/docs/4.0/upgrade#rabbitmq-version-upgradability
+#: Later: "This release series supports upgrades from ..." in the notes of the first release of each series,
+#: https://github.com/rabbitmq/rabbitmq-server/blob/main/release-notes/4.1.0.md, 4.2.0.md and 4.3.0.md
+STEPS: dict[Series, tuple[Version, ...]] = {
+    (3, 8): ((3, 7, 18),),
+    (3, 9): ((3, 8, 0),),
+    (3, 10): ((3, 9, 0),),
+    (3, 11): ((3, 10, 0),),
+    (3, 12): ((3, 11, 18),),
+    (3, 13): ((3, 12, 0),),
+    (4, 0): ((3, 13, 0),),
+    (4, 1): ((3, 13, 0), (4, 0, 0)),
+    (4, 2): ((3, 13, 0), (4, 0, 0), (4, 1, 0)),
+    (4, 3): ((4, 2, 0),),
+}
+_SWITCH = "or drain and switch, as docs/runbooks/switch-broker.md says"
 _ENDS = "the broker goes on serving as it is"
 
 
@@ -24,23 +40,63 @@ def parse(version: str) -> Version:
     return int(found[1]), int(found[2]), int(found[3])
 
 
+def route(old: Version, new: Series) -> list[Series] | None:
+    """The fewest steps from a version to a series, which is the last of them; None where there is no way.
+
+    It begins with the version's own series where only a later version of that leads on.
+    """
+    ways: list[list[Series]] = [[old[:2]]]
+    for way in ways:
+        if way[-1] == new:
+            leads_on = any(_leads(old, source) for source in STEPS[way[1]])
+            return way[1:] if leads_on else way
+        known = {each[-1] for each in ways}
+        ways += [[*way, to] for to, froms in STEPS.items() if to not in known and way[-1] in {f[:2] for f in froms}]
+    return None
+
+
+def _leads(version: Version, source: Version) -> bool:
+    return version[:2] == source[:2] and version >= source
+
+
 def hop_problem(installed: str, wanted: str, *, older: bool = False) -> str | None:
     """One sentence about a step that RabbitMQ does not support; ``older``: to the package manager it is one back."""
     old, new = parse(installed), parse(wanted)
     if older or new < old:
         return (
-            f"{wanted} is older than {installed}, and RabbitMQ cannot go back: its data would not be read. To return, "
-            "restore definitions onto fresh hosts, as docs/runbooks/restore.md says."
+            f"rabbitmq_version leads to {wanted}, which is older than {installed}, and RabbitMQ cannot go back: its "
+            f"data would not be read. Leave it, {_SWITCH}."
         )
-    if old[0] == 3 and new[0] >= 4 and old[:2] != (3, 13):
+    if new[:2] == old[:2] or any(_leads(old, source) for source in STEPS.get(new[:2], ())):
+        return None
+    cannot = f"rabbitmq_version leads from {installed} to {wanted}"
+    if new[:2] not in STEPS:
         return (
-            f"From {installed} to {wanted} no step is supported: go to 3.13 first (rabbitmq_repository), one minor "
-            "version at a time; or empty the broker and restore its definitions onto fresh hosts, as "
-            "docs/runbooks/restore.md says."
+            f"{cannot}, and which versions can be upgraded to that is not known here: set it to "
+            f"{_written(max(STEPS))} or older, {_SWITCH}."
         )
-    if old[0] == new[0] == 3 and new[1] > old[1] + 1:
-        return f"From {installed} to {wanted} versions are left out: go to 3.{old[1] + 1} first (rabbitmq_version)."
-    return None
+    if hops := route(old, new[:2]):
+        way = ", then to ".join(map(_written, hops))
+        return f"{cannot}, which RabbitMQ does not support in one step: set it to {way}, {_SWITCH}."
+    return f"{cannot}, to which RabbitMQ has no steps: {_SWITCH.removeprefix('or ')}."
+
+
+def _written(series: Series) -> str:
+    """A series as rabbitmq_version names it."""
+    return f"{series[0]}.{series[1]}."
+
+
+def store_problem(installed: str, wanted: str, enabled_flags: Collection[str]) -> str | None:
+    """One sentence about metadata that no later version reads: Khepri was an experiment in 3.13.
+
+    https://www.rabbitmq.com/docs/metadata-store/khepri-faq
+    """
+    if parse(installed)[:2] != (3, 13) or parse(wanted) < (4, 0, 0) or "khepri_db" not in enabled_flags:
+        return None
+    return (
+        f"rabbitmq_version leads from {installed} to {wanted}, which does not read the metadata of 3.13 with the "
+        f"feature flag khepri_db, and that cannot be disabled again: {_SWITCH.removeprefix('or ')}."
+    )
 
 
 def state_problems(status: Mapping[str, Any], disabled_flags: list[str]) -> list[str]:

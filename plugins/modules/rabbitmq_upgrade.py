@@ -64,7 +64,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.rabbitmqctl import Failure, Tools
-from ansible_collections.celeryops.stack.plugins.module_utils.upgrade import down, hop_problem, state_problems
+from ansible_collections.celeryops.stack.plugins.module_utils.upgrade import (
+    down,
+    hop_problem,
+    state_problems,
+    store_problem,
+)
 
 PACKAGE = "rabbitmq-server"
 SERVER = "rabbitmq-server.service"
@@ -103,6 +108,9 @@ def run(given: dict[str, Any], tool: str) -> dict[str, Any]:
     tools = Tools(tool, given["timeout"])
     columns = ["name", "state", "stability"]
     flags = json.loads(tools.run("rabbitmqctl", "list_feature_flags", *columns, "--formatter", "json"))
+    enabled = [flag["name"] for flag in flags if flag["state"] == "enabled"]
+    if problem := store_problem(installed, wanted, enabled):
+        raise Failure(problem)
     disabled = [flag["name"] for flag in flags if flag["state"] == "disabled" and flag["stability"] != "experimental"]
     if problems := state_problems(tools.status(), disabled if wanted != installed else []):
         raise Failure(" ".join(problems))

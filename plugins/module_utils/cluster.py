@@ -151,7 +151,7 @@ def unjoined(status: Mapping[str, Any], nodes: Collection[str]) -> str | None:
     return None
 
 
-# --- members of quorum queues, as `rabbitmqctl list_queues name type members online` shows them -----------------------
+# --- members of quorum queues, as `rabbitmqctl list_queues name type leader members online` shows them ----------------
 
 
 def quorum_queues(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -170,6 +170,18 @@ def all_online(rows: Iterable[Mapping[str, Any]]) -> bool:
     """Whether there are quorum queues, and all their members are there."""
     queues = quorum_queues(rows)
     return bool(queues) and all(set(row.get("members") or []) <= set(row.get("online") or []) for row in queues)
+
+
+def leaders(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The node that leads each quorum queue, of those that have a leader."""
+    return {row["name"]: row["leader"] for row in quorum_queues(rows) if row.get("leader")}
+
+
+def crowded(rows: Iterable[Mapping[str, Any]], nodes: Collection[str]) -> list[str]:
+    """Nodes that lead more queues than each would if all led as many, as RabbitMQ counts when it rebalances."""
+    leading = list(leaders(rows).values())
+    share = -(-len(leading) // len(nodes))
+    return sorted({node for node in leading if leading.count(node) > share})
 
 
 def may_be_forgotten(status: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], node: str) -> str | None:

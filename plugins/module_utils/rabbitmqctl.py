@@ -86,8 +86,8 @@ class Tools:
         return status
 
     def queues(self, vhost: str) -> list[dict[str, Any]]:
-        """The queues of a virtual host, with where their members are."""
-        columns = ["name", "type", "members", "online"]
+        """The queues of a virtual host, with where their leader and members are."""
+        columns = ["name", "type", "leader", "members", "online"]
         command = ["list_queues", "--vhost", vhost, "--formatter", "json", *columns]
         rows: list[dict[str, Any]] = json.loads(self.run("rabbitmqctl", *command))
         return rows

@@ -46,6 +46,9 @@ if arguments[0] == "grow":
     for queue in state["queues"]:
         queue["members"].append(arguments[1])
         queue["online"].append(arguments[1])
+if arguments[0] == "rebalance" and not state.get("stuck"):
+    for number, queue in enumerate(state["queues"]):
+        queue["leader"] = queue["members"][number % len(queue["members"])]
 if arguments[0] == "forget_cluster_node":
     state["status"]["disk_nodes"].remove(arguments[1])
 json.dump(state, open(os.environ["FAKE_RABBITMQ"], "w"))
@@ -70,6 +73,16 @@ class Broker:
     def restart(self, **more: Any) -> dict[str, Any]:
         arguments = {"node": "rabbit@a", "members": NODES, "units": ["epmd.socket", "rabbitmq-server.service"]}
         return self.run("rabbitmq_restart", **{**arguments, **more})
+
+    def leaders(self, *nodes: str, check: bool = False, **more: Any) -> dict[str, Any]:
+        """Spread the leaders of queues that now have these."""
+        if nodes:
+            self.set(**more)
+            state = json.loads(self.file.read_text())
+            queue = {"type": "quorum", "members": NODES, "online": NODES}
+            state["queues"] = [{**queue, "name": f"q{number}", "leader": node} for number, node in enumerate(nodes)]
+            self.file.write_text(json.dumps(state))
+        return self.run("rabbitmq_leaders", check=check, diff=True, nodes=NODES, vhost="shop", timeout=0)
 
     def members(self, **more: Any) -> dict[str, Any]:
         return self.run("rabbitmq_members", vhost="shop", **{"timeout": 1, **more})
@@ -185,6 +198,32 @@ def test_a_node_that_is_not_there_is_said(broker: Broker, nodes: list[str], says
     broker.set(running=NODES[:2])
     assert broker.members(nodes=nodes, timeout=0)["msg"].startswith(says)
     assert broker.did == []
+
+
+def test_leaders_are_spread_once(broker: Broker) -> None:
+    result = broker.leaders("rabbit@a", "rabbit@a", "rabbit@a", "rabbit@b")
+    assert (result["changed"], result["moved"]) == (True, 3)
+    assert result["diff"]["after"] == "q1 on rabbit@b\nq2 on rabbit@c\nq3 on rabbit@a\n"
+    assert broker.did == ["rabbitmq-queues rebalance quorum --vhost-pattern ^shop$"]
+    assert broker.leaders()["changed"] is False
+    assert len(broker.did) == 1
+
+
+@pytest.mark.parametrize("nodes", [NODES, NODES[:1], [*NODES, "rabbit@a"], [*NODES[:2], *NODES[:2]]])
+def test_leaders_that_are_spread_stay(broker: Broker, nodes: list[str]) -> None:
+    """As RabbitMQ would leave them: no node leads more than its share, though one may lead none."""
+    assert broker.leaders(*nodes)["changed"] is False
+    assert broker.did == []
+
+
+def test_a_check_spreads_nothing(broker: Broker) -> None:
+    assert broker.leaders("rabbit@a", "rabbit@a", check=True)["changed"] is True
+    assert broker.did == []
+
+
+def test_leaders_that_do_not_move_are_said(broker: Broker) -> None:
+    result = broker.leaders("rabbit@a", "rabbit@a", stuck="yes")
+    assert result["msg"].startswith("rabbit@a leads more queues than the others")
 
 
 def test_a_dead_node_is_forgotten(broker: Broker) -> None:

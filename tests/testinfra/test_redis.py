@@ -31,6 +31,21 @@ def test_refuses_strangers(place: Place) -> None:
     assert answer.startswith("-NOAUTH"), f"a stranger got {answer!r}"
 
 
+@pytest.mark.parametrize("password", ["", "default"])
+def test_nobody_is_the_default_user(place: Place, password: str) -> None:
+    """It has every right, as Redis reads its own file with them."""
+    answers = redis_says(place, ["AUTH", "default", password], ["PING"])
+    assert [answer.split()[0] for answer in answers] == ["-WRONGPASS", "-NOAUTH"], answers
+
+
+def test_everything_that_it_wrote_is_read_at_its_start(node: Node) -> None:
+    """Redis reads its file as the default user, and leaves out the transactions in which that may not do something."""
+    assert "user default off ~* &* +@all" in node.output("cat /etc/redis/users.acl").splitlines()
+    log = node.output("cat /var/log/redis/redis-server.log")
+    left_out = [line for line in log.rpartition("Redis is starting")[2].splitlines() if "error to its AOF" in line]
+    assert not left_out, f"{len(left_out)} commands were left out at its start, such as: {left_out[0]}"
+
+
 @pytest.mark.parametrize("who", ["user", "monitor_user"])
 def test_users_may_do_what_kombu_does_and_no_more(node: Node, place: Place, who: str) -> None:
     secret = {"user": "celery_broker_password", "monitor_user": "celery_monitor_password"}[who]

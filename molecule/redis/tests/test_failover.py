@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The primary is lost: a replica takes over, no task that was accepted is lost, and the next run changes nothing."""
+"""The primary is restarted or lost: nothing that was accepted is lost, and nothing that was done comes back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = ROOT / "molecule/redis/inventory"
 PLAYBOOKS = [f"playbooks/{name}.yml" for name in ("facts", "broker", "backend", "workers")]
 HOSTS, WORKER = ("redis1", "redis2", "redis3"), "redis3"
-PASSWORD = "sentinel-password-of-a-test"
+PASSWORD, BROKER_PASSWORD = "sentinel-password-of-a-test", "broker-password-of-a-test"
+REDIS_CLI = "redis-cli --tls --cacert /etc/redis/tls/ca.pem --no-auth-warning"
+LOG = "/var/log/redis/redis-server.log"
 #: Sends a task every tenth of a second, tells when each was accepted, and at the end how many came back.
 SENDER = """
 import json, sys, time
@@ -59,7 +63,7 @@ def on(host: str, script: str) -> str:
 
 def role(host: str) -> str:
     """What the Redis of a host is: master or slave, and for a copy whether it has everything."""
-    ask = f"REDISCLI_AUTH={PASSWORD} redis-cli --tls --cacert /etc/redis/tls/ca.pem --user sentinel --no-auth-warning"
+    ask = f"REDISCLI_AUTH={PASSWORD} {REDIS_CLI} --user sentinel"
     said = on(host, f"systemctl -q is-active redis-server && {ask} info replication || true")
     found = re.search(r"role:(\w+)", said)
     link = re.search(r"master_link_status:(\w+)", said)
@@ -128,3 +132,34 @@ def test_a_new_configuration_goes_round_host_by_host() -> None:
     assert sorted(role(host) for host in HOSTS) == ["master", "slave up", "slave up"]
     for host in HOSTS:
         assert on(host, "grep -c ^maxmemory.300MB /etc/redis/redis.conf") == "1"
+
+
+def as_worker(host: str, *commands: str) -> list[str]:
+    """What Redis answers to a worker, line by line."""
+    lines = "\n".join(commands)
+    return on(host, f"REDISCLI_AUTH={BROKER_PASSWORD} {REDIS_CLI} --user celery <<'END'\n{lines}\nEND").splitlines()
+
+
+def test_a_restart_brings_back_nothing_that_was_done() -> None:
+    host = primary()
+    as_worker(host, "SET restart-test-done 1", "MULTI", "DEL restart-test-done", "SET restart-test-kept 1", "EXEC")
+    lines = int(on(host, f"wc -l < {LOG}"))
+    on(host, "systemctl restart redis-server")
+    wait("all is as it was", lambda: sorted(map(role, HOSTS)) == ["master", "slave up", "slave up"])
+    now = primary()
+    try:
+        assert now == host, "another took over, so this shows nothing"
+        said = on(host, f"tail -n +{lines + 1} {LOG}")
+        assert "sending an error to its AOF" not in said, said
+        assert as_worker(host, "EXISTS restart-test-done", "EXISTS restart-test-kept") == ["0", "1"]
+    finally:
+        as_worker(now, "DEL restart-test-done restart-test-kept")
+
+
+@pytest.mark.parametrize("password", ["", "default", "x"])
+def test_nobody_is_the_default_user(password: str) -> None:
+    """It has every right, as Redis reads its own file with them; so it must let nobody in."""
+    for host in HOSTS:
+        said = on(host, f"{REDIS_CLI} <<'END'\nAUTH default '{password}'\nPING\nEND")
+        assert "WRONGPASS" in said
+        assert "NOAUTH" in said

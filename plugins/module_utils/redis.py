@@ -101,6 +101,8 @@ def transport_options(visibility_timeout: int, dead_letter: str, sentinel: str, 
         "visibility_timeout": visibility_timeout,
         "unacked_restore_interval": RESTORE_INTERVAL,
         "unacked_restore_throttle": 1,
+        # Who looks keeps the others from it. Where Redis fell silent meanwhile, nobody gives that back (kombu: 300).
+        "unacked_mutex_expire": RESTORE_INTERVAL,
         "deadletter_queue": dead_letter,
         "priority_steps": list(PRIORITIES),
         "queue_order_strategy": "round_robin",

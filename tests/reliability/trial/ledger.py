@@ -68,6 +68,28 @@ def settle(accepted: Collection[str], effects: Iterable[Effect]) -> Account:
     )
 
 
+#: Seconds within which the broker has heard, and keeps, that a task is done.
+SETTLED = 2.0
+
+
+def replayed(
+    accepted: Collection[str], effects: Iterable[Effect], faults: Collection[tuple[float, float]]
+) -> list[str]:
+    """Tasks that had ended, while all was well, before a fault, and began again after it.
+
+    What ended during a fault, from its begin until all was recovered, may not have been acknowledged: that is allowed.
+    """
+    wanted, ended, again = set(accepted), dict[str, float](), set[str]()
+    for effect in sorted(effects, key=lambda effect: effect.at):
+        if effect.id not in wanted:
+            continue
+        if effect.event == "start" and effect.id in ended:
+            again |= {effect.id for begin, _ in faults if ended[effect.id] < begin <= effect.at}
+        elif effect.event == "end" and not any(begin - SETTLED <= effect.at <= over for begin, over in faults):
+            ended.setdefault(effect.id, effect.at)
+    return sorted(again)
+
+
 def gap(effects: Iterable[Effect], hosts: Iterable[str], since: float, until: float) -> float:
     """The longest time, in seconds, that one of these hosts began no task, although there were always some."""
     longest = 0.0

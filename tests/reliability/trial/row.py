@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from trial import hosts
 from trial.faults import Fault, Scene
 from trial.hosts import WORKERS, HostError, await_true
-from trial.ledger import Account, Ledger, gap, settle
+from trial.ledger import Account, Ledger, gap, replayed, settle
 from trial.load import Stream, held_in
 from trial.sides import Side
 
@@ -64,6 +65,7 @@ class Trial:
         self.watch = side.watch(queues)
         self.ledger = Ledger(WORKERS, self.read)
         self.scene = Scene(self.stream, self.ledger)
+        self.faults: list[tuple[float, float]] = []  # from when until when something was wrong
 
     def read(self, host: str, offset: int) -> str:
         """What the tasks on a host wrote from that byte on."""
@@ -202,10 +204,12 @@ def _strike(trial: Trial, fault: Fault, row: Row) -> None:
         trial.recover(RECOVERY_SECONDS)
     row.strikes += 1
     trial.watch.counting = True
-    start = time.monotonic()
+    start, began = time.monotonic(), time.time()
+    trial.faults.append((began, math.inf))  # where it is not recovered from
     fault.strike(trial.scene)
     over = time.monotonic()
     trial.recover(RECOVERY_SECONDS)
+    trial.faults[-1] = began, time.time()
     row.lasted = max(row.lasted, over - start)
     row.recovered = max(row.recovered, time.monotonic() - over)
     trial.watch.counting = False
@@ -225,6 +229,9 @@ def _fill(row: Row, trial: Trial, account: Account, fault: Fault) -> None:
         row.problems.append(
             f"{len(lost)} of {account.accepted} accepted tasks are lost, {len(dead)} of them dead-lettered"
         )
+    if again := replayed(trial.stream.accepted, trial.ledger.effects, trial.faults):
+        stories = "; ".join(f"{task_id}: {trial.story(task_id)}" for task_id in again[:5])
+        row.problems.append(f"{len(again)} tasks ran again though they had ended before the fault: {stories}")
     if fault.capacity and row.short:
         row.problems.append(f"queues had fewer consumers than {dict(trial.side.queues)}: {row.short}")
     if fault.gentle and (row.twice or row.cut_off):

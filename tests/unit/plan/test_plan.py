@@ -248,6 +248,9 @@ def test_redis_as_broker_waits_longer_than_a_worker_may_be_silent_and_knows_no_q
     options = plan["settings"]["broker_transport_options"]
     assert options["visibility_timeout"] == plan["broker"]["visibility_timeout"] == 300
     assert plan_of(celery_broker="redis")["broker"]["visibility_timeout"] == 180
+    assert options["unacked_mutex_expire"] <= options["unacked_restore_interval"], (
+        "who fell silent keeps others from it"
+    )
     assert options["deadletter_queue"] == "celery.dead", "what no queue takes would vanish"
     assert options["socket_timeout"], "a broker that never answers would hold a worker for ever"
     assert "quorum" not in json.dumps(plan)

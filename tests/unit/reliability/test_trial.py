@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from trial import table
-from trial.ledger import Effect, Ledger, gap, settle
+from trial.ledger import Effect, Ledger, gap, replayed, settle
 from trial.load import Stream, Watch, mix
 from trial.row import Row, notable
 
@@ -48,6 +48,23 @@ def test_a_task_that_was_cut_off_ran_once() -> None:
 def test_a_task_that_ended_on_both_hosts_ran_twice() -> None:
     account = settle(["a"], [effect("a", event, host=host) for host in ("w1", "w2") for event in ("start", "end")])
     assert (account.done, account.twice, account.cut_off) == (1, ("a",), 0)
+
+
+@pytest.mark.parametrize(
+    ("end", "start", "shown"),
+    [
+        (90, 111, ["a"]),  # done long before the fault
+        (99, 111, []),  # just before it, so perhaps not acknowledged
+        (120, 131, []),  # during it
+        (150, 160, []),  # after it: no fault brought it back
+        (150, 211, ["a"]),  # between two
+        (90, 95, []),  # before any
+    ],
+)
+def test_what_had_ended_before_a_fault_must_not_begin_again(end: float, start: float, shown: list[str]) -> None:
+    effects = [effect("a", "start", at=80), effect("a", "start", at=start), effect("a", "end", at=end)]
+    assert replayed(["a"], effects, [(100, 130), (200, 230)]) == shown
+    assert replayed(["b"], effects, [(100, 130), (200, 230)]) == []
 
 
 def test_a_retry_that_the_task_asked_for_is_neither() -> None:

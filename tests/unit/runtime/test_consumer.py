@@ -33,6 +33,19 @@ class Connectionless(Consumer):  # type: ignore[misc]
         return conn
 
 
+@pytest.mark.parametrize(
+    ("purpose", "state"), [("connection_for_write", "consuming"), ("connection_for_read", "waiting")]
+)
+def test_only_by_what_it_consumes_it_waits(app: Celery, purpose: str, state: str) -> None:
+    watchdog = Watchdog(Notifier({}))
+    watchdog.consuming(["critical"])
+    app.conf.broker_read_url = app.conf.broker_write_url = "amqp://u:pw@127.0.0.1:1//"
+    connection = getattr(consumer.consumer_class(Connectionless, watchdog, Options())(app), purpose)()
+    with pytest.raises(OSError, match="refused"):
+        connection.ensure_connection(max_retries=1, interval_start=0, reraise_as_library_errors=False)
+    assert watchdog.report.status.state == state
+
+
 def test_only_the_workers_own_chatter_goes_unconfirmed(app: Celery) -> None:
     cls = consumer.consumer_class(Connectionless, Watchdog(Notifier({})), Options())
     chatter = cls(app).connection_for_write(heartbeat=10)

@@ -124,6 +124,45 @@ def test_a_connection_that_waits_says_so_without_its_password(tmp_path: Path) ->
     assert watchdog.report.line.startswith("waiting for the broker amqp://u:**@127.0.0.1:1// since")
 
 
+def test_who_lost_its_events_connection_alone_consumes_again_when_that_is_back(tmp_path: Path) -> None:
+    """Its status must not say for ever that it waits: such a worker is left alone by the host's liveness check."""
+    watchdog = Watchdog(Notifier({}), Report("x", str(tmp_path)))
+    watchdog.consuming(["critical"])
+    before = told(tmp_path)
+    seen: list[str] = []
+    connection = Connection("memory://")
+
+    def connect(errback: Any, retries: Any, start: Any, step: Any, most: Any, callback: Any, **_: Any) -> None:
+        callback()
+        seen.append(told(tmp_path)["state"])
+
+    connection._ensure_connection = connect
+    watchdog.feed(connection, beside=True).ensure_connection()
+    assert seen == ["waiting"]
+    after = told(tmp_path)
+    assert (after["state"], after["since"]) == ("consuming", before["since"])
+    assert watchdog.report.line.startswith("consuming critical since")
+
+
+def test_who_lost_the_connection_that_it_consumes_by_waits_until_it_consumes(tmp_path: Path) -> None:
+    watchdog = Watchdog(Notifier({}), Report("x", str(tmp_path)))
+    watchdog.consuming(["critical"])
+    connection = Connection("memory://")
+    connection._ensure_connection = lambda *words, **_: words[5]()
+    watchdog.feed(connection).ensure_connection()
+    assert told(tmp_path)["state"] == "waiting"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_who_stops_goes_on_stopping(tmp_path: Path, beside: bool) -> None:
+    watchdog = Watchdog(Notifier({}), Report("x", str(tmp_path)))
+    watchdog.consuming(["critical"])
+    connection = Connection("memory://")
+    connection._ensure_connection = lambda *words, **_: watchdog.stopping()
+    watchdog.feed(connection, beside).ensure_connection()
+    assert told(tmp_path)["state"] == "stopping"
+
+
 def test_threads_have_no_limit_to_be_over(tmp_path: Path) -> None:
     report = Report("w", str(tmp_path), 60)
     report.counts = lambda: Counts(running=1, longest_limit=600)

@@ -64,13 +64,13 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
         default_steps: ClassVar[list[Any]] = [_step(step) for step in base.Blueprint.default_steps]
 
     class Consumer(base):
-        def ensure_connected(self, conn: Any) -> Any:
+        def ensure_connected(self, conn: Any, beside: bool = False) -> Any:
             watchdog.ping()  # what failed before may have taken long
-            return super().ensure_connected(watchdog.feed(conn))
+            return super().ensure_connected(watchdog.feed(conn, beside))
 
         def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
-            unconfirmed = chatter(self.app)
-            return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat, **unconfirmed))
+            conn = self.app.connection_for_write(url=url, heartbeat=heartbeat, **chatter(self.app))
+            return self.ensure_connected(conn, beside=True)  # for its events; it consumes by another
 
         def update_strategies(self) -> None:
             if options.at_most_once:

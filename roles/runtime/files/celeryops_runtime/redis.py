@@ -22,6 +22,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError as NoConnection
 
+from celeryops_runtime import primary
 from celeryops_runtime.guard import harmless
 
 #: Takes one message from the first of the lists that has one, and notes it as kombu does.
@@ -134,6 +135,13 @@ class Channel(redis.Channel):
 
 class SentinelChannel(Channel, redis.SentinelChannel):
     """For a primary that Sentinel knows."""
+
+    connection_class = primary.Connection
+    connection_class_ssl = primary.SSLConnection
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        self.sentinel_kwargs = primary.once(getattr(self, "sentinel_kwargs", None))
+        return super()._sentinel_managed_pool(asynchronous)
 
 
 class Transport(redis.Transport):

@@ -61,6 +61,16 @@ class Report:
         if (self.status.state, self._doing) != (state, doing):
             self.status.state, self.status.since, self._doing = state, time.time(), doing
 
+    @property
+    def situation(self) -> tuple[str, float, str]:
+        """What the service does, and since when, to go back to."""
+        return self.status.state, self.status.since, self._doing
+
+    def go_back(self, situation: tuple[str, float, str]) -> None:
+        """The service does again what it did then, as if nothing had been; who stops does nothing else any more."""
+        if self.status.state != "stopping":
+            self.status.state, self.status.since, self._doing = situation
+
     def refresh(self) -> None:
         """Count, and write the file."""
         status = self.status

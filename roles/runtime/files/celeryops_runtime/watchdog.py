@@ -76,6 +76,13 @@ class Watchdog:
         self.tell("WATCHDOG=1", *([] if self.ready else [extension(_EXTENSION)]))
 
     @harmless
+    def resume(self, situation: tuple[str, float, str]) -> None:
+        """The main thread goes on with what it did before it waited."""
+        if self.report.situation != situation:
+            self.report.go_back(situation)
+            self.tell("WATCHDOG=1")
+
+    @harmless
     def stopping(self) -> None:
         """The service was told to stop."""
         self.report.enter("stopping", "stopping")
@@ -87,8 +94,11 @@ class Watchdog:
         self.ping()
         hub.call_repeatedly(self.interval, self.ping)
 
-    def feed(self, connection: Any) -> Any:
-        """Ping while this kombu connection tries to reach its broker: kombu blocks the main thread then."""
+    def feed(self, connection: Any, beside: bool = False) -> Any:
+        """Ping while this kombu connection tries to reach its broker: kombu blocks the main thread then.
+
+        ``beside``: it is not the one by which the service works, so nobody else says that the waiting is over.
+        """
         connect = connection._ensure_connection
 
         def ensure_connection(
@@ -105,15 +115,14 @@ class Watchdog:
                 if callback:
                     callback()
 
-            return connect(
-                errback,
-                max_retries,
-                interval_start,
-                interval_step,
-                min(interval_max, _RETRY_MAX),
-                tick,
-                **options,
-            )
+            situation = self.report.situation
+            try:
+                return connect(
+                    errback, max_retries, interval_start, interval_step, min(interval_max, _RETRY_MAX), tick, **options
+                )
+            finally:
+                if beside:
+                    self.resume(situation)
 
         connection._ensure_connection = ensure_connection
         return connection

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way to a primary that Sentinels know: they are asked at every attempt, and one that is gone costs a second.
+
+* redis-py asks only when it takes a connection out of its pool. Each of its further attempts goes to the same address,
+  for minutes when that host has fallen silent and another is the primary already (redis-py's issue 3874).
+* It asks a Sentinel that is gone again and again, with pauses, before it asks the next, and so does every new channel.
+"""
+
+from typing import Any
+
+from kombu.transport import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import SentinelManagedConnection
+
+#: How a Sentinel is asked, where the options do not say: one attempt of a second.
+ASKING: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+#: By the primary's name, the Sentinel of all that this process asked that answered last.
+_answered: dict[str, tuple[str, int]] = {}
+
+
+def once(options: dict[str, Any] | None) -> dict[str, Any]:
+    """The options of a connection to a Sentinel that is tried once."""
+    return {**ASKING, **(options or {}), "retry": Retry(NoBackoff(), 0)}
+
+
+def _place(sentinel: Any) -> tuple[str, int]:
+    there = sentinel.connection_pool.connection_kwargs
+    return there["host"], there["port"]
+
+
+def address(pool: Any) -> tuple[str, int]:
+    """Where the primary of this pool is now."""
+    sentinels, name = pool.sentinel_manager.sentinels, pool.service_name
+    sentinels[:] = sorted(sentinels, key=lambda sentinel: _place(sentinel) != _answered.get(name))
+    found: tuple[str, int] = pool.get_master_address()
+    _answered[name] = _place(sentinels[0])  # redis-py puts the one that answered there
+    return found
+
+
+class _Asking:
+    """A connection that asks for its address whenever it has no socket; who retries is the caller."""
+
+    connection_pool: Any
+    host: str
+    port: int
+    _sock: Any
+
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """Every attempt comes here."""
+        if not self._sock:
+            self.host, self.port = address(self.connection_pool)
+            super().connect_check_health(check_health, retry_socket_connect=False)  # type: ignore[misc]
+
+    def _connect_retry(self) -> None:
+        self.connect_check_health(self.connection_pool.check_connection)
+
+
+class Connection(_Asking, SentinelManagedConnection):
+    """Without TLS."""
+
+
+class SSLConnection(_Asking, redis.SentinelManagedSSLConnection):
+    """With TLS."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 from auditing.cases import Case, all_cases, audits, failure, failures
 from celeryops_audit import registry
+from celeryops_audit.checks import queues
 from celeryops_audit.registry import Audit
 
 CHECKS = registry.every_check()
@@ -69,3 +70,21 @@ def test_all_of_the_corpus_belongs_to_a_check() -> None:
 
 def test_with_all_checks_the_corpus_passes(corpus: Mapping[str, Audit]) -> None:
     assert failures(corpus, CASES, list(CHECKS.values())) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [  # as RabbitMQ 4.0 and 3.10 put it
+        ("received 'quorum' but current is 'classic'", "with x-queue-type classic instead of quorum"),
+        (
+            "received the value 'quorum' of type 'longstr' but current is none",
+            "with x-queue-type none instead of quorum",
+        ),
+    ],
+)
+def test_a_difference_is_told_in_the_same_words(said: str, told: str) -> None:
+    assert (
+        queues.difference(f"PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'a' in vhost '/': {said}")
+        == told
+    )
+    assert queues.difference("PRECONDITION_FAILED") == "with other properties: PRECONDITION_FAILED"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machines of the scenario, as they are left by one test to the next."""
+"""The machines of a scenario, as they are left by one test to the next."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 from operating import Machines
 
 
-@pytest.fixture(scope="session")
-def machines() -> Machines:
-    return Machines()
+@pytest.fixture(scope="module")
+def machines(request: pytest.FixtureRequest) -> Machines:
+    """Those of the scenario that has the name of the module."""
+    return Machines(request.path.stem.removeprefix("test_"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def celery_run(machines: Machines) -> Callable[[str], str]:
     """Runs a program in the application's environment and returns what it prints."""
 

@@ -73,6 +73,7 @@ class Part:
         return digest.hexdigest()[:16]
 
 
+OPERATIONS = ("tests/operations", "examples")
 FAULTS = ("tests/reliability", "molecule/reliability")
 PARTS = (
     Part("unit", "change", "the logic, without a host", ("tests/unit",), scenario=False),
@@ -106,12 +107,9 @@ PARTS = (
     Part("cluster-faults", "full", "no accepted task is lost: three brokers, faults of every kind", FAULTS),
     Part("cluster-rolls", "full", "no accepted task is lost: three brokers, what an operator does", FAULTS),
     Part("upgrade", "full", "three brokers are upgraded under load", ("tests/upgrade", *FAULTS)),
-    Part(
-        "operations",
-        "full",
-        "rotation of secrets, backup and restore, a broker elsewhere",
-        ("tests/operations", "examples"),
-    ),
+    Part("rotation", "full", "every secret is replaced while everything runs", OPERATIONS),
+    Part("restore", "full", "a backup is restored onto a fresh host, and over data", OPERATIONS),
+    Part("elsewhere", "full", "a broker that somebody else runs: used, or refused with a sentence", OPERATIONS),
     Part("redis-faults", "full", "no accepted task is lost: one Redis as the broker", FAULTS),
     Part("sentinel-faults", "full", "no accepted task is lost: three Redis with Sentinel as the broker", FAULTS),
 )

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machines of the scenario, and playbooks against them."""
+"""The machines of a scenario, and playbooks against them."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,8 +17,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-SCENARIO, STACK, ELSEWHERE = "operations", "stack", "elsewhere"
-INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
+STACK, ELSEWHERE = "stack", "elsewhere"
 LONGEST = 900
 
 
@@ -33,6 +33,11 @@ class Outcome:
         """All of it on one line."""
         return " ".join(self.output.split())
 
+    @property
+    def changed(self) -> bool:
+        """Whether any playbook changed anything."""
+        return re.search(r"changed=[1-9]", self.output) is not None
+
 
 def local(*command: str, stdin: str = "", check: bool = True) -> Outcome:
     """A command on this machine."""
@@ -47,18 +52,20 @@ def local(*command: str, stdin: str = "", check: bool = True) -> Outcome:
 class Machines:
     """Commands on the machines, and playbooks against them with what changed since the inventory was written."""
 
-    def __init__(self) -> None:
+    def __init__(self, scenario: str) -> None:
+        self.scenario = scenario
+        self.inventory = ROOT / "molecule" / scenario / "inventory"
         self.changes: dict[str, Any] = {}
 
     @property
     def variables(self) -> Mapping[str, Any]:
         """What the inventory declares, and what took its place."""
-        declared = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
+        declared = yaml.safe_load((self.inventory / "group_vars" / "all.yml").read_text(encoding="utf-8"))
         return {**declared, **self.changes}
 
     def run(self, script: str, host: str = STACK) -> str:
         """What a script on a machine prints; it must succeed."""
-        config = ROOT / ".cache" / SCENARIO / "ssh_config"
+        config = ROOT / ".cache" / self.scenario / "ssh_config"
         # As an argument: rabbitmqctl would read the rest of a script that comes over standard input.
         done = subprocess.run(
             ["ssh", "-F", str(config), host, f"bash -euo pipefail -c {shlex.quote(script)}"],
@@ -75,7 +82,7 @@ class Machines:
         """Run playbooks of the collection."""
         program = Path(sys.executable).with_name("ansible-playbook")
         extra = json.dumps({**self.changes, **variables})
-        return local(str(program), "--inventory", str(INVENTORY), *names, "--extra-vars", extra, check=check)
+        return local(str(program), "--inventory", str(self.inventory), *names, "--extra-vars", extra, check=check)
 
     def refused(self, name: str, *sentence: str, **variables: Any) -> None:
         """The playbook ends with this sentence, shows no secret, and has changed nothing."""
@@ -83,7 +90,7 @@ class Machines:
         assert outcome.code != 0, f"it was accepted: {outcome.output}"
         for part in sentence:
             assert part in outcome.said, outcome.output
-        assert "changed=0" in outcome.said
+        assert not outcome.changed, outcome.output
         assert "Traceback" not in outcome.output
         for variable, secret in {**self.variables, **variables}.items():
             if variable.endswith("_password"):
@@ -91,6 +98,6 @@ class Machines:
 
     def renew(self) -> None:
         """The stack's machine is a new one."""
-        declared = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]["vars"]
-        local("bin/hosts", "down", "--scenario", SCENARIO, STACK)
-        local("bin/hosts", "up", "--scenario", SCENARIO, "--image", declared["molecule_image"], STACK, ELSEWHERE)
+        declared = yaml.safe_load((self.inventory / "hosts.yml").read_text(encoding="utf-8"))["all"]["vars"]
+        local("bin/hosts", "down", "--scenario", self.scenario, STACK)
+        local("bin/hosts", "up", "--scenario", self.scenario, "--image", declared["molecule_image"], STACK)

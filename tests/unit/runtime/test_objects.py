@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, NotAllowed, NotFound, PreconditionFailed
 from celeryops_runtime import objects
 from celeryops_runtime.errors import ConfigurationError
 
@@ -32,6 +32,7 @@ class Broker:
 
     channel_errors = (AccessRefused, NotFound, PreconditionFailed)
     userid = "shop"
+    words = "received '{wants}' but current is '{has}'"
 
     def __init__(self, *, there: dict[str, str], refuses: tuple[str, ...] = ()) -> None:
         self.there, self.refuses, self.bound = dict(there), refuses, []  # type: ignore[var-annotated]
@@ -54,8 +55,8 @@ class Broker:
         if self.there.setdefault(name, kind) != kind:
             argument = "x-queue-type" if noun == "queue" else "type"
             raise PreconditionFailed(
-                f"inequivalent arg '{argument}' for {noun} '{name}' in vhost 'shop': received '{kind}' but current is "
-                f"'{self.there[name]}'",
+                f"inequivalent arg '{argument}' for {noun} '{name}' in vhost 'shop': "
+                + self.words.format(wants=kind, has=self.there[name]),
                 (50, 10),
                 "406",
             )
@@ -92,6 +93,31 @@ def test_what_is_there_with_other_properties_gets_a_sentence() -> None:
     assert broker.there == {"celery.tasks": "direct", "default": "classic"}
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [  # as RabbitMQ 4.0 and 3.10 put it
+        ("received '{wants}' but current is '{has}'", "x-queue-type classic instead of quorum, which"),
+        ("received the value '{wants}' of type 'longstr' but current is none", "x-queue-type none instead of quorum,"),
+        (
+            "received none but current is the value '{has}' of type 'longstr'",
+            "x-queue-type classic instead of none, which",
+        ),
+    ],
+)
+def test_each_version_is_understood(words: str, said: str) -> None:
+    broker = Broker(there={"celery.tasks": "topic", "default": "classic"})
+    broker.words = words
+    (queue,) = declared(broker).problems
+    assert queue.startswith(f"The broker has the queue default with {said}")
+
+
+def test_nothing_is_declared_beside_what_differs() -> None:
+    broker = Broker(there={"default": "classic"})
+    assert len(declared(broker).problems) == 1
+    assert broker.there == {"default": "classic"}
+    assert broker.bound == []
+
+
 def test_a_user_that_may_not_declare_gets_a_sentence() -> None:
     broker = Broker(there={"celery.tasks": "topic"}, refuses=("default",))
     queue, binding = declared(broker).problems
@@ -118,7 +144,36 @@ def test_a_broker_that_is_not_there_gets_a_sentence(tmp_path: Path, monkeypatch:
         "CELERYOPS_SETTINGS": str(tmp_path / "settings.json"),
         "CELERY_BROKER_URL": "amqp://shop:s3cret-pw@127.0.0.1:1/shop",
     }
-    with pytest.raises(ConfigurationError, match=r"The broker at 127\.0\.0\.1 does not let shop into 'shop'") as error:
-        objects.run(json.dumps(WANTED), environ)
+    with pytest.raises(ConfigurationError, match=r"The broker at 127\.0\.0\.1:1 does not answer \(") as error:
+        objects.run(json.dumps({"objects": WANTED}), environ)
+    assert "check the address in celery_broker" in str(error.value)
     assert "s3cret-pw" not in str(error.value)
     assert sum(waited) > 5, "one that restarts has time to come back"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (AccessRefused("ACCESS_REFUSED - Login was refused."), "ACCESS_REFUSED - Login was refused"),
+        (NotAllowed("NOT_ALLOWED - vhost shop not found", (10, 40)), "NOT_ALLOWED - vhost shop not found"),
+    ],
+)
+def test_who_is_not_let_in_is_told_at_once(
+    refusal: Exception, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the settings that are about to be written, too: those on the host are others."""
+    asked: list[Any] = []
+
+    def refuse(transport: Any) -> None:
+        asked.append(transport.client)
+        raise refusal
+
+    monkeypatch.setattr("kombu.transport.pyamqp.Transport.establish_connection", refuse)
+    planned = {"settings": {"broker_login_method": "PLAIN"}, "broker_url": "amqp://shop:s3cret-pw@127.0.0.1/shop"}
+    with pytest.raises(ConfigurationError) as error:
+        objects.run(json.dumps({"objects": WANTED, **planned}), {"CELERYOPS_SETTINGS": str(tmp_path / "nowhere")})
+    assert str(error.value) == (
+        f"The broker at 127.0.0.1:5672 does not let shop into 'shop' ({reason}): check the user and the virtual host "
+        "in celery_broker, and celery_broker_password."
+    )
+    assert len(asked) == 1, "asking again locks a user out"

@@ -2,8 +2,10 @@
 """``python -m celeryops_runtime declare``: the plan's exchanges, queues and bindings on a broker somebody else runs.
 
 They are declared over AMQP, with the rights of the application's own user, before any worker starts. What exists with
-other properties cannot be declared: each gets a sentence. With ``check`` nothing is declared; it is looked whether all
-queues and exchanges are there.
+other properties cannot be declared: each gets a sentence, and nothing is declared beside it. With ``check`` nothing is
+declared; it is looked whether all queues and exchanges are there.
+
+Standard input has the ``objects`` and, where they are not those of this host yet, ``settings`` and ``broker_url``.
 """
 
 import json
@@ -20,7 +22,9 @@ from celeryops_runtime import settings
 from celeryops_runtime.errors import ConfigurationError
 
 #: RabbitMQ's words about something that exists with another property.
-INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)' .*?received (?:the value )?(.+?) but current is (.+?)\W*$")
+INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)' .*?received (.+?) but current is (.+)")
+#: Codes of AMQP for a user or a virtual host that there is not; asking again is of no use.
+REFUSED = (403, 530)
 _kombu: Any = kombu
 
 
@@ -33,18 +37,17 @@ class Objects:
         self.made: list[str] = []
 
     def everything(self, wanted: Mapping[str, Any]) -> None:
-        """Declare or look at all of it."""
-        for each in wanted.get("exchanges") or ():
-            own = {key: each[key] for key in ("durable", "auto_delete", "arguments")}
-            declare = partial(self._call, "exchange_declare", each["name"], each["type"], **own)
-            self._one("exchange", each["name"], f"{each['type']}, durable", declare)
-        for each in wanted.get("queues") or ():
-            own = {key: each[key] for key in ("durable", "auto_delete", "arguments")}
-            kind = each["arguments"].get("x-queue-type", "classic")
-            self._one(
-                "queue", each["name"], f"{kind}, durable", partial(self._call, "queue_declare", each["name"], **own)
-            )
-        for each in () if self.check else wanted.get("bindings") or ():
+        """Look at all of it, and declare what is missing where nothing else is wrong."""
+        missing = [each for each in self._each(wanted) if not self._is_there(*each)]
+        if self.check or self.problems:
+            return
+        for kind, name, described, declare in missing:
+            try:
+                declare()
+                self.made.append(f"{kind} {name}")
+            except self.connection.channel_errors as error:
+                self.problems.append(self._sentence(kind, name, described, error))
+        for each in wanted.get("bindings") or ():
             name = f"of {each['destination']} to {each['source']} by {each['routing_key']!r}"
             ends = (each["destination"], each["source"], each["routing_key"])
             try:
@@ -58,26 +61,34 @@ class Objects:
         getattr(channel, method)(*arguments, **options)
         channel.close()
 
-    def _one(self, kind: str, name: str, wanted: str, declare: Callable[..., None]) -> None:
+    def _each(self, wanted: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Callable[..., None]]]:
+        """Exchanges and queues: kind, name, description, and what declares it."""
+        for each in wanted.get("exchanges") or ():
+            own = {key: each[key] for key in ("durable", "auto_delete", "arguments")}
+            declare = partial(self._call, "exchange_declare", each["name"], each["type"], **own)
+            yield "exchange", each["name"], f"{each['type']}, durable", declare
+        for each in wanted.get("queues") or ():
+            own = {key: each[key] for key in ("durable", "auto_delete", "arguments")}
+            kind = each["arguments"].get("x-queue-type", "classic")
+            yield "queue", each["name"], f"{kind}, durable", partial(self._call, "queue_declare", each["name"], **own)
+
+    def _is_there(self, kind: str, name: str, described: str, declare: Callable[..., None]) -> bool:
+        """Whether it exists; to declare what exists changes nothing, and tells whether it is the same."""
         try:
-            try:
-                declare(passive=True)
-                new = False
-            except self.connection.channel_errors as error:
-                if self.check or getattr(error, "code", 0) != 404:
-                    raise
-                new = True
+            declare(passive=True)
             if not self.check:
                 declare()
-                self.made += [f"{kind} {name}"] if new else []
         except self.connection.channel_errors as error:
-            self.problems.append(self._sentence(kind, name, wanted, error))
+            if not self.check and getattr(error, "code", 0) == 404:
+                return False
+            self.problems.append(self._sentence(kind, name, described, error))
+        return True
 
     def _sentence(self, kind: str, name: str, wanted: str, error: Any) -> str:
         code, text = getattr(error, "code", 0), str(getattr(error, "message", error))
         described = f"{kind} {name}" + (f" ({wanted})" if wanted else "")
         if code == 406 and (found := INEQUIVALENT.search(text)):
-            argument, wants, has = (part.strip("' ") for part in found.groups())
+            argument, wants, has = found[1], _value(found[2]), _value(found[3])
             return (
                 f"The broker has the {kind} {name} with {argument} {has} instead of {wants}, which cannot be changed "
                 "in place: have it emptied and deleted there, or give this one another name in celery_workers."
@@ -92,6 +103,12 @@ class Objects:
         return f"The broker refused the {described}: {text}."
 
 
+def _value(words: str) -> str:
+    """RabbitMQ says 'quorum', or: the value 'quorum' of type 'longstr', or: none."""
+    quoted = re.search(r"'([^']*)'", words)
+    return quoted[1] if quoted else words.strip(" .")
+
+
 @contextmanager
 def opened(shared: Mapping[str, Any]) -> Iterator[Any]:
     """The broker, or a sentence about why it cannot be reached."""
@@ -104,21 +121,40 @@ def opened(shared: Mapping[str, Any]) -> Iterator[Any]:
     ) as connection:
         errors = (OSError, *connection.connection_errors, *connection.channel_errors)
         try:
-            connection.ensure_connection(max_retries=3, interval_start=1, reraise_as_library_errors=False)
+            connection.ensure_connection(
+                _unless_refused, max_retries=3, interval_start=1, reraise_as_library_errors=False
+            )
         except errors as error:
-            raise ConfigurationError(
-                f"The broker at {connection.hostname} does not let {connection.userid} into "
-                f"{connection.virtual_host!r} ({str(error) or type(error).__name__}): "
-                "check celery_broker and celery_broker_password."
-            ) from None
+            raise ConfigurationError(_not_connected(connection, error)) from None
         yield connection
+
+
+def _unless_refused(error: Exception, _interval: float) -> None:
+    """Called before it is tried again."""
+    if getattr(error, "code", 0) in REFUSED:
+        raise error
+
+
+def _not_connected(connection: Any, error: Any) -> str:
+    """One sentence about why there is no connection."""
+    place = f"The broker at {connection.hostname}:{connection.port or connection.transport.default_port}"
+    reason = str(getattr(error, "message", "") or error or type(error).__name__).strip(" .")
+    if getattr(error, "code", 0) in REFUSED:
+        return (
+            f"{place} does not let {connection.userid} into {connection.virtual_host!r} ({reason}): check the user and "
+            "the virtual host in celery_broker, and celery_broker_password."
+        )
+    return f"{place} does not answer ({reason}): check the address in celery_broker, and what keeps this host from it."
 
 
 def run(text: str, environ: Mapping[str, str], check: bool = False) -> int:
     """Do it, for the objects in this JSON; the exit code is 1 when there is something to complain about."""
-    with opened(settings.read(environ)) as connection:
+    given = json.loads(text)
+    planned = "broker_url" in given
+    shared = {**given["settings"], "broker_url": given["broker_url"]} if planned else settings.read(environ)
+    with opened(shared) as connection:
         objects = Objects(connection, check)
-        objects.everything(json.loads(text))
+        objects.everything(given["objects"])
     for made in objects.made:
         print(f"declared: {made}")
     for problem in objects.problems:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 from celeryops_audit.facts import Queue, Task, names
 from celeryops_audit.registry import Audit, Check, Evidence, Found, Severity, check
@@ -185,7 +186,8 @@ def autoscale_inert(check: Check, audit: Audit) -> Found:
     severity=Severity.ERROR,
     evidence=Evidence.BROKER,
     practice=13,
-    fix="delete what exists when it is empty (playbooks/delete_queue.yml), or declare it as it is",
+    fix="delete what exists when it is empty (playbooks/delete_queue.yml, or have it done by whoever runs the broker), "
+    "or give this one another name in celery_workers",
     why="RabbitMQ never changes an existing queue or exchange. A worker that declares it with other properties is "
     "answered with 406 PRECONDITION_FAILED and does not start.",
     read=["https://www.rabbitmq.com/docs/queues#property-equivalence"],
@@ -193,6 +195,15 @@ def autoscale_inert(check: Check, audit: Audit) -> Found:
 )
 def queue_arguments_differ(check: Check, audit: Audit) -> Found:
     for thing, said in (audit.live.refused if audit.live else {}).items():
-        yield check.found(f"the {thing} on the broker differs from what the application declares: {said}")
+        yield check.found(f"the broker has the {thing} {difference(said)}")
     for said in audit.live.unclear if audit.live else ():
         yield check.unknown(f"the broker does not let the application look: {said}")
+
+
+def difference(said: str) -> str:
+    """What RabbitMQ says about an argument, which each version words in its own way."""
+    found = re.search(r"inequivalent arg '([^']+)' .*?received (.+?) but current is (.+)", said)
+    if not found:
+        return f"with other properties: {said}"
+    wants, has = (quoted[1] if (quoted := re.search(r"'([^']*)'", part)) else part for part in found.groups()[1:])
+    return f"with {found[1]} {has} instead of {wants}"

@@ -64,7 +64,7 @@ attributes:
 EXAMPLES = r"""
 - name: Bring back what was saved
   celeryops.stack.rabbitmq_restore:
-    definitions: "{{ lookup('ansible.builtin.file', 'backups/20260102T030405Z/rabbitmq.json') }}"
+    definitions: "{{ lookup('ansible.builtin.file', '.backups/20260102T030405Z/rabbitmq.json') }}"
     vhost: celery
     users: [admin, celery, monitor]
 """

@@ -7,13 +7,14 @@ Passwords were replaced once, and it is made while workers run: what RabbitMQ ex
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from operating import Machines
+from operating import STACK, Machines, local
 
 RESTORE = "playbooks/restore.yml"
 ASIDE = "ls -d /var/lib/redis/appendonlydir.before-* /var/lib/bugsink/db.sqlite3.before-*"
@@ -42,17 +43,19 @@ EVENTS = "SELECT count(*), max(id) FROM events_event"
 
 
 @pytest.fixture(scope="module")
-def before(machines: Machines, celery_run: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What there was, and its backup."""
+def before(machines: Machines, celery_run: Callable[[str], str]) -> Any:
+    """What there was, and its backup, where it goes when nobody says where."""
     machines.run(BY_HAND)
     ids = celery_run(RESULTS).strip()
     machines.run("celery-run python -m celeryops_runtime event --text 'before the end'")
-    place = tmp_path_factory.mktemp("backups")
     events = state(machines)["events"]
-    outcome = machines.playbook("playbooks/backup.yml", backup_directory=str(place))
+    place = machines.inventory / ".backups"
+    shutil.rmtree(place, ignore_errors=True)  # of a run before
+    outcome = machines.playbook("playbooks/backup.yml")
     (folder,) = place.iterdir()
-    assert str(folder) in outcome.said
-    return {"folder": folder, "ids": ids, **state(machines), "events": events}
+    assert str(folder) in "".join(outcome.output.split())
+    yield {"folder": folder, "ids": ids, **state(machines), "events": events}
+    shutil.rmtree(place)
 
 
 def state(machines: Machines) -> dict[str, Any]:
@@ -72,6 +75,14 @@ def plain(item: dict[str, Any]) -> dict[str, Any]:
     """An object without the salt of passwords that are the inventory's."""
     by_hand = item.get("name") == "reports"
     return {key: value for key, value in item.items() if by_hand or key not in ("password_hash", "metadata")}
+
+
+def test_the_copy_is_no_part_of_the_inventory(machines: Machines, before: Any) -> None:
+    """Ansible reads every file below the directory of an inventory."""
+    assert before["folder"].is_relative_to(machines.inventory)
+    said = local("ansible-inventory", "--inventory", str(machines.inventory), "--list").output
+    listed, _ = json.JSONDecoder().raw_decode(said[said.index("{") :])  # warnings stand around it
+    assert set(listed["_meta"]["hostvars"]) == {STACK}
 
 
 def test_what_is_copied_can_be_imported(machines: Machines, before: Any) -> None:

@@ -21,7 +21,8 @@ options:
     required: true
   request:
     description:
-      - What the program reads from its standard input, as JSON.
+      - What the program reads from its standard input, as one text of JSON; of a mapping Ansible would hide every value
+        in the messages.
       - C(objects), lists of what is to be there; Celery's C(settings) and C(broker_url) where those of the host do not
         count.
     type: jsonarg
@@ -45,7 +46,7 @@ EXAMPLES = r"""
 - name: Declare | What the application needs
   celeryops.stack.broker_objects:
     command: [/usr/local/sbin/celery-run, python, -m, celeryops_runtime, declare]
-    request: "{{ {'objects': celery_plan.broker.objects} }}"
+    request: "{{ {'objects': celery_plan.broker.objects} | to_json }}"
 """
 
 RETURN = r"""

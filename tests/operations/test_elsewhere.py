@@ -16,9 +16,9 @@ printf 'listeners.tcp.default = 0.0.0.0:5672\\n' > /etc/rabbitmq/rabbitmq.conf
 systemctl enable --quiet rabbitmq-server
 systemctl restart rabbitmq-server
 rabbitmqctl -q await_startup
-rabbitmqctl -q list_vhosts | grep -qx shop || rabbitmqctl -q add_vhost shop
+rabbitmqctl -q list_vhosts | grep -x shop >/dev/null || rabbitmqctl -q add_vhost shop
 for user in shop watcher; do
-  rabbitmqctl -q list_users | grep -q "^$user" || rabbitmqctl -q add_user $user password-of-a-stranger
+  rabbitmqctl -q list_users | grep "^$user" >/dev/null || rabbitmqctl -q add_user $user password-of-a-stranger
 done
 rabbitmqctl -q set_permissions -p shop watcher '^celeryev|pidbox' '^celeryev|pidbox' '^celeryev|pidbox'
 """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 Run = Callable[..., dict[str, Any]]
-REQUEST = {"objects": {}, "broker_url": "amqp://shop:s3cret-pw@mq/shop"}
+REQUEST = '{"objects": {"queues": [{"name": "default"}]}, "broker_url": "amqp://shop:s3cret-pw@mq/shop"}'
 
 
 @pytest.fixture
@@ -35,9 +35,11 @@ def test_what_was_declared_is_a_change(ask: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [1, 78])
 def test_its_sentences_are_the_message(ask: Run, code: int) -> None:
-    script = f"echo 'celeryops: One is wrong.' >&2; echo 'a warning' >&2; echo 'celeryops: Two, too.' >&2; exit {code}"
+    script = (
+        f"echo 'celeryops: One is wrong.' >&2; echo 'a warning' >&2; echo 'celeryops: default, too.' >&2; exit {code}"
+    )
     result = ask(script)
-    assert (result["failed"], result["msg"]) == (True, "One is wrong. Two, too.")
+    assert (result["failed"], result["msg"]) == (True, "One is wrong. default, too.")
 
 
 def test_without_a_sentence_everything_is(ask: Run, tmp_path: Path) -> None:

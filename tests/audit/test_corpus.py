@@ -78,7 +78,7 @@ def test_with_all_checks_the_corpus_passes(corpus: Mapping[str, Audit]) -> None:
         ("received 'quorum' but current is 'classic'", "with x-queue-type classic instead of quorum"),
         (
             "received the value 'quorum' of type 'longstr' but current is none",
-            "with x-queue-type none instead of quorum",
+            "with x-queue-type classic instead of quorum",
         ),
     ],
 )

@@ -97,10 +97,13 @@ def test_what_is_there_with_other_properties_gets_a_sentence() -> None:
     ("words", "said"),
     [  # as RabbitMQ 4.0 and 3.10 put it
         ("received '{wants}' but current is '{has}'", "x-queue-type classic instead of quorum, which"),
-        ("received the value '{wants}' of type 'longstr' but current is none", "x-queue-type none instead of quorum,"),
         (
-            "received none but current is the value '{has}' of type 'longstr'",
-            "x-queue-type classic instead of none, which",
+            "received the value '{wants}' of type 'longstr' but current is none",
+            "x-queue-type classic instead of quorum, which",
+        ),
+        (
+            "received none but current is the value 'quorum' of type 'longstr'",
+            "x-queue-type quorum instead of classic, which",
         ),
     ],
 )

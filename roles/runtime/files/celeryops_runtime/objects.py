@@ -88,7 +88,7 @@ class Objects:
         code, text = getattr(error, "code", 0), str(getattr(error, "message", error))
         described = f"{kind} {name}" + (f" ({wanted})" if wanted else "")
         if code == 406 and (found := INEQUIVALENT.search(text)):
-            argument, wants, has = found[1], _value(found[2]), _value(found[3])
+            argument, wants, has = found[1], *(_value(found[1], words) for words in found.groups()[1:])
             return (
                 f"The broker has the {kind} {name} with {argument} {has} instead of {wants}, which cannot be changed "
                 "in place: have it emptied and deleted there, or give this one another name in celery_workers."
@@ -103,10 +103,11 @@ class Objects:
         return f"The broker refused the {described}: {text}."
 
 
-def _value(words: str) -> str:
-    """RabbitMQ says 'quorum', or: the value 'quorum' of type 'longstr', or: none."""
-    quoted = re.search(r"'([^']*)'", words)
-    return quoted[1] if quoted else words.strip(" .")
+def _value(argument: str, words: str) -> str:
+    """RabbitMQ says 'quorum', or: the value 'quorum' of type 'longstr', or: none; no type is the classic one."""
+    if quoted := re.search(r"'([^']*)'", words):
+        return quoted[1]
+    return "classic" if argument == "x-queue-type" else words.strip(" .")
 
 
 @contextmanager

@@ -205,5 +205,6 @@ def difference(said: str) -> str:
     found = re.search(r"inequivalent arg '([^']+)' .*?received (.+?) but current is (.+)", said)
     if not found:
         return f"with other properties: {said}"
-    wants, has = (quoted[1] if (quoted := re.search(r"'([^']*)'", part)) else part for part in found.groups()[1:])
+    unsaid = "classic" if found[1] == "x-queue-type" else "none"
+    wants, has = (quoted[1] if (quoted := re.search(r"'([^']*)'", part)) else unsaid for part in found.groups()[1:])
     return f"with {found[1]} {has} instead of {wants}"

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 primary = pytest.importorskip("celeryops_runtime.primary")
+from celery import Celery  # noqa: E402
+from celery.app.backends import BACKEND_ALIASES  # noqa: E402
 from celeryops_runtime import redis as transport  # noqa: E402
+from celeryops_runtime import settings  # noqa: E402
 from kombu import Connection  # noqa: E402
 from redis.exceptions import ConnectionError, TimeoutError  # noqa: E402
 
@@ -64,6 +67,7 @@ def serve() -> Iterator[Callable[[Callable[[list[bytes]], bytes]], Server]]:
 @pytest.fixture(autouse=True)
 def _nobody_was_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("kombu.transport._transport_cache", {})
+    monkeypatch.setattr("celery.app.backends.BACKEND_ALIASES", {**BACKEND_ALIASES})
     primary._answered.clear()
     yield
     primary._answered.clear()
@@ -106,7 +110,14 @@ def silent() -> Iterator[int]:
 
 def client(*sentinels: int) -> Connection:
     """As a worker connects."""
-    options = {"master_name": NAME, "socket_timeout": 1, "socket_connect_timeout": 1, "retry_on_timeout": True}
+    times = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    options = {
+        "master_name": NAME,
+        "sentinel_kwargs": times,
+        "socket_timeout": 1,
+        "socket_connect_timeout": 1,
+        "retry_on_timeout": True,
+    }
     urls = ";".join(f"sentinel://127.0.0.1:{port}/0" for port in sentinels)
     return Connection(urls, transport=transport.SentinelTransport, transport_options=options)
 
@@ -144,8 +155,47 @@ def test_a_sentinel_that_is_gone_costs_one_attempt_and_the_next_channel_none(
     assert time.monotonic() - start < 0.5, "the one that answered was not asked first"
 
 
-def test_the_options_that_are_set_are_kept() -> None:
-    asking = primary.once({"socket_timeout": 3.0, "ssl": True})
-    assert (asking["socket_timeout"], asking["socket_connect_timeout"], asking["ssl"]) == (3.0, 1.0, True)
-    assert asking["retry"].get_retries() == 0
-    assert primary.once(None)["socket_timeout"] == 1.0
+def test_results_find_their_way_as_tasks_do(serve: Callable[..., Server], silent: int) -> None:
+    new = serve(redis)
+    sentinel = serve(knows(silent, new.port))
+    app = Celery("x", set_as_current=False)
+    settings.install(app, settings.Shared())
+    app.conf.result_backend = f"sentinel://127.0.0.1:{silent}/1;sentinel://127.0.0.1:{sentinel.port}/1"
+    times = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    app.conf.result_backend_transport_options = {"master_name": NAME, "sentinel_kwargs": times}
+    app.conf.redis_socket_connect_timeout = app.conf.redis_socket_timeout = 1
+    app.conf.redis_retry_on_timeout = True
+    start = time.monotonic()
+    assert app.backend.client.ping()
+    assert time.monotonic() - start < 6
+    assert app.backend.client.connection_pool.master_address == ("127.0.0.1", new.port)
+
+
+def test_too_few_replicas_are_no_end_of_a_worker(serve: Callable[..., Server]) -> None:
+    """It connects again, until there are enough."""
+    channel = client(serve(knows(serve(refuses).port)).port).channel()
+    with pytest.raises(channel.connection_errors, match="NOREPLICAS"):
+        channel.client.rpop("critical")
+    with pytest.raises(channel.ResponseError, match="wrong kind"):
+        channel.client.lpush("critical", "x")
+
+
+def refuses(words: list[bytes]) -> bytes:
+    """A primary whose replicas are gone."""
+    said = {b"RPOP": b"-NOREPLICAS Not enough good replicas to write.\r\n", b"LPUSH": b"-WRONGTYPE wrong kind\r\n"}
+    return said.get(words[0].upper()) or redis(words)
+
+
+@pytest.mark.parametrize("kind", ["one", "several"])
+def test_what_a_worker_held_when_its_connection_was_lost_is_no_end_of_it(
+    serve: Callable[..., Server], kind: str
+) -> None:
+    """Celery gives such a connection up; then a task ends, and its message cannot be acknowledged any more."""
+    redis_port = serve(redis).port
+    one = Connection(f"redis://127.0.0.1:{redis_port}/0", transport=transport.Transport)
+    connection = one if kind == "one" else client(serve(knows(redis_port)).port)
+    channel = connection.channel()
+    connection.collect()
+    for act in (channel.basic_ack, channel.basic_reject):
+        with pytest.raises(channel.connection_errors, match="given up"):
+            act("tag")

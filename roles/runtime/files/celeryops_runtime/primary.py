@@ -10,18 +10,20 @@ from typing import Any
 
 from kombu.transport import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection
 
-#: How a Sentinel is asked, where the options do not say: one attempt of a second.
-ASKING: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 #: By the primary's name, the Sentinel of all that this process asked that answered last.
 _answered: dict[str, tuple[str, int]] = {}
 
 
-def once(options: dict[str, Any] | None) -> dict[str, Any]:
-    """The options of a connection to a Sentinel that is tried once."""
-    return {**ASKING, **(options or {}), "retry": Retry(NoBackoff(), 0)}
+def ask_once(manager: Any) -> Any:
+    """Let redis-py try each of these Sentinels once; how long that may take their options say."""
+    for sentinel in manager.sentinels:
+        sentinel.set_retry(Retry(NoBackoff(), 0))
+    return manager
 
 
 def _place(sentinel: Any) -> tuple[str, int]:
@@ -51,6 +53,15 @@ class _Asking:
         if not self._sock:
             self.host, self.port = address(self.connection_pool)
             super().connect_check_health(check_health, retry_socket_connect=False)  # type: ignore[misc]
+
+    def read_response(self, *words: Any, **options: Any) -> Any:
+        """A primary that lacks replicas takes nothing until they are back: as good as one that is away."""
+        try:
+            return super().read_response(*words, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            if str(error).startswith("NOREPLICAS"):
+                raise NoConnection(str(error)) from error
+            raise
 
     def _connect_retry(self) -> None:
         self.connect_check_health(self.connection_pool.check_connection)

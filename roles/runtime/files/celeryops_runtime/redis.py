@@ -72,6 +72,12 @@ class Channel(redis.Channel):
         self._waits = 0
         super().__init__(*args, **kwargs)
 
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        # Celery gives up a connection that was lost, and its worker still has tasks whose messages came by it.
+        if self.connection is None or self.connection.client is None:
+            raise NoConnection("this connection was given up")
+        return super()._connparams(asynchronous)
+
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Remember whose messages are not acknowledged, such as replies: they are taken as kombu does."""
         if no_ack:
@@ -140,8 +146,9 @@ class SentinelChannel(Channel, redis.SentinelChannel):
     connection_class_ssl = primary.SSLConnection
 
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
-        self.sentinel_kwargs = primary.once(getattr(self, "sentinel_kwargs", None))
-        return super()._sentinel_managed_pool(asynchronous)
+        pool = super()._sentinel_managed_pool(asynchronous)
+        primary.ask_once(pool.sentinel_manager)
+        return pool
 
 
 class Transport(redis.Transport):

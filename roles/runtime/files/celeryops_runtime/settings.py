@@ -29,6 +29,8 @@ TRANSPORTS = {
     "rediss": "celeryops_runtime.redis:Transport",
     "sentinel": "celeryops_runtime.redis:SentinelTransport",
 }
+#: Celery's result backends that are replaced, see ``celeryops_runtime.results``.
+BACKENDS = {"sentinel": "celeryops_runtime.results:SentinelBackend"}
 #: Where options name a primary that Sentinel knows, and the URL beside them.
 SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
 #: What a route says of the way to a queue, besides the queue's name.
@@ -128,10 +130,14 @@ def _lay_over(conf: Any, shared: Shared) -> None:
 def on_configure(app: Any, shared: Shared) -> None:
     """Lay the settings over this app's configuration each time that is read, before anybody else hears of it."""
 
+    # Here an app is there already; where there is none, Celery must not be imported before the environment is ready.
+    from celery.app.backends import BACKEND_ALIASES
+
     def receiver(source: Any, **_: Any) -> None:
         _lay_over(source, shared)
 
     TRANSPORT_ALIASES.update(TRANSPORTS)
+    BACKEND_ALIASES.update(BACKENDS)
     signal = app.on_after_configure
     signal.connect(receiver, weak=False, dispatch_uid=_UID)
     # An app's own receiver may send a task at once: it must find these settings in place.

@@ -13,7 +13,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.json import dumps
 
 transport = pytest.importorskip("celeryops_runtime.redis")
-from celeryops_runtime import settings  # noqa: E402
+from celeryops_runtime import consumer, settings  # noqa: E402
 
 
 class Server:
@@ -141,12 +141,24 @@ def test_what_is_held_is_said_to_be() -> None:
     said: list[Any] = []
     client = SimpleNamespace(zadd=lambda key, scores, xx: said.append((key, set(scores), xx)))
     qos = SimpleNamespace(_delivered=OrderedDict(a=1, b=2, c=3), _dirty={"b"})
-    held = SimpleNamespace(qos=qos, unacked_index_key="index", conn_or_acquire=lambda: _given(client))
+    held = SimpleNamespace(closed=False, qos=qos, unacked_index_key="index", conn_or_acquire=lambda: _given(client))
     transport.still_held(held)()
     assert said == [("index", {"a", "c"}, True)], "xx: what was acknowledged meanwhile must not come back"
-    qos._dirty |= {"a", "c"}
+    held.closed = True
+    transport.still_held(held)()
+    assert len(said) == 1, "what came by a connection that was lost would never run"
+    held.closed, qos._dirty = False, {"a", "b", "c"}
     transport.still_held(held)()
     assert len(said) == 1
+
+
+def test_after_a_reconnect_only_what_came_by_the_new_connection_is_held() -> None:
+    hub = SimpleNamespace(call_repeatedly=lambda seconds, act: SimpleNamespace(cancel=lambda: ended.append(act)))
+    ended: list[Any] = []
+    first = consumer.hold(hub, channel := SimpleNamespace(visibility_timeout=60))
+    assert not ended
+    consumer.hold(hub, channel, first)
+    assert len(ended) == 1
 
 
 def test_every_url_of_redis_leads_to_it_also_after_a_switch(monkeypatch: pytest.MonkeyPatch) -> None:

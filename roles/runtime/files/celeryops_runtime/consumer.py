@@ -28,11 +28,16 @@ def chatter(app: Any) -> dict[str, Any]:
     return {"transport_options": _UNCONFIRMED} if app.conf.broker_transport_options.get("confirm_publish") else {}
 
 
-def hold(hub: Any, channel: Any) -> None:
-    """While this worker lives, Redis hands nothing that it has to another."""
+def hold(hub: Any, channel: Any, before: Any = None) -> Any:
+    """While this worker lives, Redis hands nothing that it has to another.
+
+    What came by the channel before, of a connection that was lost, is another's to do: ``before`` is what held it.
+    """
     from celeryops_runtime import redis  # only there is redis-py sure to be
 
-    hub.call_repeatedly(channel.visibility_timeout / redis.RATE, redis.still_held(channel))
+    if before is not None:
+        before.cancel()
+    return hub.call_repeatedly(channel.visibility_timeout / redis.RATE, redis.still_held(channel))
 
 
 class OneNodeDelayedDelivery(DelayedDelivery):
@@ -64,6 +69,8 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
         default_steps: ClassVar[list[Any]] = [_step(step) for step in base.Blueprint.default_steps]
 
     class Consumer(base):
+        held: Any = None
+
         def ensure_connected(self, conn: Any, beside: bool = False) -> Any:
             watchdog.ping()  # what failed before may have taken long
             return super().ensure_connected(watchdog.feed(conn, beside))
@@ -80,7 +87,7 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
         def on_ready(self) -> None:
             super().on_ready()
             if self.connection.transport.driver_type == "redis":
-                hold(self.hub, self.task_consumer.channel)
+                self.held = hold(self.hub, self.task_consumer.channel, self.held)
             watchdog.report.counts = partial(count, self.task_buckets)
             if isinstance(self.pool, ThreadPool):
                 watchdog.report.no_limits()

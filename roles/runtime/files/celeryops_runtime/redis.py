@@ -168,6 +168,10 @@ def still_held(channel: Any) -> Callable[[], None]:
 
     @harmless
     def renew() -> None:
+        if (
+            channel.closed
+        ):  # by a lost connection: nobody works on them any more, though they may not have been given back
+            return
         if tags := [tag for tag in list(channel.qos._delivered) if tag not in channel.qos._dirty]:
             with channel.conn_or_acquire() as client:
                 client.zadd(channel.unacked_index_key, dict.fromkeys(tags, time()), xx=True)

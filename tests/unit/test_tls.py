@@ -58,6 +58,13 @@ CLIENT_SETTINGS = (
 )
 
 
+#: Like the identifiers below what Python 3.13 demands of a CA, and roles/tls gives it.
+SIGNS = x509.KeyUsage(
+    key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 class Signer:
     """A CA, or one that a CA trusts."""
 
@@ -77,6 +84,7 @@ class Signer:
     ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .subject_name(name)
             .issuer_name(self.name)
             .public_key(key.public_key())
@@ -86,7 +94,11 @@ class Signer:
         )
 
     def finish(self, builder: x509.CertificateBuilder, authority: bool = False) -> x509.Certificate:
-        return builder.add_extension(x509.BasicConstraints(authority, None), True).sign(self.key, hashes.SHA256())
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(x509.BasicConstraints(authority, None), True).add_extension(signer, False)
+        if authority:
+            builder = builder.add_extension(SIGNS, True)
+        return builder.sign(self.key, hashes.SHA256())
 
     def of_host(
         self, *names: str, start: datetime = NOW, days: int = 365, uses: Sequence[x509.ObjectIdentifier] = ()
@@ -99,7 +111,7 @@ class Signer:
                 x509.IPAddress(ipaddress.ip_address(name)) if certificates.is_address(name) else x509.DNSName(name)
                 for name in names
             ]
-            builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=True)  # there is no subject
         if uses:
             builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         return text(self.finish(builder)), private(key)
@@ -296,7 +308,7 @@ def test_the_libraries_take_the_settings_and_verify(
     app.conf.update({name: settings[name] for name in ("broker_use_ssl", "redis_backend_use_ssl")})
     why = tries(app, service)
     assert ("CERTIFICATE_VERIFY_FAILED" in why) is not trusted, why
-    assert trusted is ("closed" in why), "it is the server that ends what the client trusted"
+    assert trusted is ("closed" in why or "reset" in why), f"it is the server that ends what the client trusted: {why}"
 
 
 @pytest.mark.parametrize("service", ["the broker", "the results"])
@@ -321,7 +333,7 @@ def test_sentinels_and_the_primary_that_they_name_are_both_verified(
     runtime.install(app, shared)
     why = tries(app, service)
     assert ("CERTIFICATE_VERIFY_FAILED" in why) is not trusted, why
-    assert trusted is ("closed" in why), "it is the server that ends what the client trusted"
+    assert trusted is ("closed" in why or "reset" in why), f"it is the server that ends what the client trusted: {why}"
 
 
 # --- what may stay ------------------------------------------------------------------------------------------------

@@ -102,6 +102,13 @@ PARTS = (
     ),
     Part("reuse", "change", "one role of the installed collection in somebody else's project", ("galaxy.yml",)),
     Part("sanity", "full", "ansible-test sanity", ("tests/sanity", "tests/pythons.sh", "galaxy.yml"), scenario=False),
+    Part(
+        "cores",
+        "full",
+        "playbooks and plugins with the lowest and the newest ansible-core, on every Python that is there",
+        ("tests/cores", "tests/pythons.sh", "tests/unit", "inventories"),
+        scenario=False,
+    ),
     Part("reliability-long", "full", "no accepted task is lost: one RabbitMQ, what an operator does", FAULTS),
     Part("cluster", "full", "one machine becomes three brokers with TLS; wrong input is refused", ("tests", *FAULTS)),
     Part("cluster-faults", "full", "no accepted task is lost: three brokers, faults of every kind", FAULTS),

@@ -63,6 +63,8 @@ def state(machines: Machines) -> dict[str, Any]:
     document = json.loads(machines.run("rabbitmqctl --quiet export_definitions -"))
     for kind, key in (("users", "name"), ("permissions", "user")):
         document[kind] = [item for item in document[kind] if item[key] != "celery"]
+    there = {item["name"] for kind in ("queues", "exchanges") for item in document[kind]}
+    document["bindings"] = [item for item in document["bindings"] if item["destination"] in there]
     kinds = ("users", "vhosts", "permissions", "policies", "queues", "exchanges", "bindings", "parameters")
     found: dict[str, Any] = {
         kind: sorted(json.dumps(item, sort_keys=True) for item in map(plain, document[kind])) for kind in kinds
@@ -72,7 +74,12 @@ def state(machines: Machines) -> dict[str, Any]:
 
 
 def plain(item: dict[str, Any]) -> dict[str, Any]:
-    """An object without the salt of passwords that are the inventory's."""
+    """An object without the salt of passwords that are the inventory's, and without the type that an import adds."""
+    if (item.get("arguments") or {}).get("x-queue-type") == "classic":
+        item = {
+            **item,
+            "arguments": {name: value for name, value in item["arguments"].items() if name != "x-queue-type"},
+        }
     by_hand = item.get("name") == "reports"
     return {key: value for key, value in item.items() if by_hand or key not in ("password_hash", "metadata")}
 

@@ -28,11 +28,14 @@ def test_nothing_is_lost(deployed: Side, strike: Strike, name: str) -> None:
         pytest.fail("\n".join(row.problems), pytrace=False)
 
 
-def test_celerys_defaults_lose_tasks(control: Side, strike: Strike, pytestconfig: pytest.Config) -> None:
+def test_celerys_defaults_lose_tasks(
+    request: pytest.FixtureRequest, strike: Strike, pytestconfig: pytest.Config
+) -> None:
     """The control: a harness that sees no loss here would see none above either."""
     chosen = pytestconfig.getoption("fault") or [*FAULTS]
     shown = [name for name in chosen if FAULTS[name].control]
     if not shown:
         pytest.skip("none of these faults is one that Celery's defaults lose tasks in")
+    control: Side = request.getfixturevalue("control")  # only now, as it stops the deployed workers
     rows = [strike(control, name, FAULTS[name]) for name in shown]
     assert sum(row.lost for row in rows) > 0

@@ -13,6 +13,7 @@ Everything else is kombu's, its lists and keys too: other clients of the same br
 """
 
 from collections.abc import Callable
+from functools import partial
 from queue import Empty
 from time import monotonic, time
 from typing import Any
@@ -93,7 +94,9 @@ class Channel(redis.Channel):
             super()._brpop_start(timeout)
             return
         self._in_poll, self._brpop_sent_at = self.client.connection, monotonic()
-        send = self.client.connection.send_command
+        # Without a check of its health, which may connect anew: the event loop would not know that socket and send a
+        # second command, and each answer would be read as that of another. A connection that is silent kombu drops.
+        send = partial(self.client.connection.send_command, check_health=False)
         if self._command == "EVAL":  # there was nothing; this ends when there is something, and leaves it where it is
             self._command, self._waits = "BLMOVE", self._waits + 1
             awaited = queues[self._waits % len(queues)]

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Declare exchanges, queues and bindings on a broker that somebody else runs."""
 
@@ -38,8 +39,9 @@ options:
     default: 120
 attributes:
   check_mode:
-    description: Does nothing in check mode.
-    support: none
+    description: Whether something would be declared.
+    details: In check mode the broker is not asked, and no change is reported.
+    support: partial
 """
 
 EXAMPLES = r"""
@@ -65,7 +67,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-DECLARED, SENTENCE = "declared: ", "celeryops: "
+DECLARED = "declared: "
+SENTENCE = "celeryops: "
 
 
 def run(params: Mapping[str, Any]) -> tuple[list[str], str]:

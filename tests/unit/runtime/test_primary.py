@@ -199,3 +199,5 @@ def test_what_a_worker_held_when_its_connection_was_lost_is_no_end_of_it(
     for act in (channel.basic_ack, channel.basic_reject):
         with pytest.raises(channel.connection_errors, match="given up"):
             act("tag")
+    with pytest.raises(channel.connection_errors, match="given up"):  # a sender tries again then
+        channel._put("critical", {"properties": {}})

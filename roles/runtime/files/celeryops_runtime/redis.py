@@ -73,10 +73,14 @@ class Channel(redis.Channel):
         self._waits = 0
         super().__init__(*args, **kwargs)
 
-    def _connparams(self, asynchronous: bool = False) -> Any:
-        # Celery gives up a connection that was lost, and its worker still has tasks whose messages came by it.
+    def _in_use(self) -> Any:
+        """The connection; Celery gives up one that was lost, and its worker still has tasks that came by it."""
         if self.connection is None or self.connection.client is None:
             raise NoConnection("this connection was given up")
+        return self.connection.client
+
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        self._in_use()
         return super()._connparams(asynchronous)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
@@ -129,7 +133,7 @@ class Channel(redis.Channel):
             self._flush_brpop_reauth()
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
-        copies = self.connection.client.transport_options.get(COPIES)
+        copies = self._in_use().transport_options.get(COPIES)
         if not copies or options.get("_publish_batch") is not None:
             super()._put(queue, message, **options)
             return

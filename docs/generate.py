@@ -87,10 +87,8 @@ def front_page() -> str:
         lost = f"**{row['lost'].strip('*')}**"
         lines.append(f"| {name} | {row['times']} | {row['accepted']} | {lost} | {row['ran twice']} | {other} |")
     where = next(line for line in one_broker.splitlines() if ", commit" in line)
-    lines += [
-        "",
-        f"Measured {where.partition('. ')[0]}; [docs/tested.md](docs/tested.md) says when each test passed last.",
-    ]
+    measured = where.partition(". ")[0]
+    lines += ["", f"Measured {measured}; when each test ran last, and how it ended: [docs/tested.md](docs/tested.md)."]
     begin = "<!-- measured: docs/generate.py writes this from bench/RELIABILITY.md -->"
     text = between((ROOT / "README.md").read_text(), begin, lines)
     begin = "<!-- missing: docs/generate.py writes this from docs/tested.json -->"

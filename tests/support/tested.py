@@ -80,6 +80,7 @@ OPERATIONS = ("tests/operations", "examples")
 FAULTS = ("tests/reliability", "molecule/reliability")
 EXAMPLES = ("examples", "inventories")
 BUILT = ("galaxy.yml", "meta", "tests/testinfra", "examples", "changelogs")
+#: In the order in which they run, of those that run two at a time the longest first.
 PARTS = (
     Part(
         "unit",
@@ -106,18 +107,18 @@ PARTS = (
     Part(
         "checkouts", "change", "two checkouts on one engine", ("tests/integration", "bin", "inventories", *HOSTS), False
     ),
+    Part(
+        "debian12",
+        "change",
+        "a deployment on Debian 12; releases that cannot work are refused; certificates are renewed",
+        ("tests/testinfra", "tests/bad_inputs", "tests/renewal", "examples"),
+    ),
     Part("reliability", "change", "no accepted task is lost: one RabbitMQ, faults of every kind", FAULTS),
     Part(
         "redis",
         "change",
         "Redis with replicas, Sentinel and TLS is deployed, and loses its primary",
         ("tests/testinfra", "examples"),
-    ),
-    Part(
-        "debian12",
-        "change",
-        "a deployment on Debian 12; releases that cannot work are refused; certificates are renewed",
-        ("tests/testinfra", "tests/bad_inputs", "tests/renewal", "examples"),
     ),
     Part(
         "default",

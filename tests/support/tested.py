@@ -36,9 +36,8 @@ ASK = """. /etc/os-release && echo "Debian $VERSION_ID"
 for package in rabbitmq-server redis-server; do
   dpkg-query --show --showformat '${source:Package} ${source:Upstream-Version}\\n' "$package" 2>/dev/null || true
 done
-for python in /opt/celery/app/current/venv/bin/python; do
-  [ ! -x "$python" ] || echo "Celery $("$python" -c 'import importlib.metadata as m; print(m.version("celery"))')"
-done
+python=/opt/celery/app/current/venv/bin/python
+[ ! -x "$python" ] || echo "Celery $("$python" -c 'import importlib.metadata as m; print(m.version("celery"))')"
 """
 NAMES = {"rabbitmq-server": "RabbitMQ", "redis": "Redis"}
 

@@ -133,7 +133,8 @@ make_engine() {
   die "the Docker engine does not answer: see 'docker info'$([ ! -e "$cache/dockerd.log" ] || echo " and $cache/dockerd.log")"
 }
 
-# Without systemd the engine is a child of nobody; stop_engine ends it. It holds no lock.
+# Without systemd the engine is a child of nobody; stop_engine ends it. It holds no lock, and nothing open of the caller's:
+# a subshell that waited for it would keep a caller's pipe open for as long as the engine runs.
 start_engine() {
   say "starting a Docker engine of our own, as there is no systemd here (log: .cache/dockerd.log)"
   remove_stale "$engine_pid" dockerd
@@ -143,7 +144,7 @@ start_engine() {
     as_root mkdir -p /sys/fs/cgroup/systemd
     as_root mount -t cgroup -o none,name=systemd systemd /sys/fs/cgroup/systemd
   fi
-  (as_root setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null {engine_lock}<&- {turn}<&- &) # in a subshell: no job that the caller waits for
+  as_root setsid --fork dockerd >"$cache/dockerd.log" 2>&1 </dev/null {engine_lock}<&- {turn}<&-
   for _ in $(seq 120); do
     if [ -s "$engine_pid" ]; then break; fi
     sleep 0.5

@@ -102,7 +102,7 @@ PARTS = (
         ("tests/bad_inputs", "molecule", *EXAMPLES),
         scenario=False,
     ),
-    Part("example", "change", "the example application", ("examples",), scenario=False),
+    Part("example", "change", "the example application", ("examples", "tests/example"), scenario=False),
     Part(
         "checkouts", "change", "two checkouts on one engine", ("tests/integration", "bin", "inventories", *HOSTS), False
     ),

@@ -24,6 +24,10 @@ engine_answers() { false; }
 MOLECULE = """#!/bin/bash
 . "molecule/$3/how"
 """
+#: Half an hour is a second here.
+TIMEOUT = """#!/bin/bash
+exec /usr/bin/timeout "${@/#30m/1}"
+"""
 TESTED = """#!/bin/bash
 case $1 in
   names) cat scenarios || exit 1 ;;
@@ -40,6 +44,7 @@ class Checkout:
         for name, content in {
             "bin/lib.sh": LIBRARY,
             "tools/molecule": MOLECULE,
+            "tools/timeout": TIMEOUT,
             "tests/support/tested.py": TESTED,
             "docs/generate.py": "#!/bin/bash\n",
             "scenarios": "one\ntwo\nthree\n",
@@ -139,3 +144,19 @@ def test_without_a_list_of_scenarios_it_is_red(checkout: Checkout) -> None:
 @pytest.mark.parametrize(("arguments", "code"), [(("nothing",), 2), (("unit", "--sav"), 2), (("unit", "inputs"), 1)])
 def test_what_it_does_not_know_is_refused(checkout: Checkout, arguments: tuple[str, ...], code: int) -> None:
     assert checkout.run(*arguments)[0] == code
+
+
+def test_a_scenario_that_hangs_is_ended_and_has_failed(checkout: Checkout) -> None:
+    checkout.ends("one", "sleep 300 & wait")
+    code, said = checkout.run("molecule", "--save")
+    assert code == 1
+    assert "FAILED: molecule-one" in said
+    assert checkout.saved == ["one failed 0", "three passed 2", "two passed 2"]
+
+
+def test_another_part_that_hangs_is_ended_and_has_failed(checkout: Checkout) -> None:
+    (checkout.directory / "tests/example").write_text("#!/bin/bash\nexec sleep 300\n")
+    (checkout.directory / "tests/example").chmod(0o755)
+    code, said = checkout.run("example")
+    assert code == 1
+    assert "FAILED: example" in said

@@ -25,7 +25,12 @@ engine_runs() {{ is_running "$(cat "$engine_pid" 2>/dev/null)" dockerd; }}
 make_engine() {{ engine_runs || start_engine; until engine_runs; do sleep 0.1; done; }}
 remove_stale() {{ :; }}
 mountpoint() {{ :; }}
-setsid() {{ bash -c 'echo $$ >{machine}/docker.pid; echo $$ >>{machine}/starts; exec {machine}/dockerd 300'; }}
+setsid() {{ command setsid "${{@/dockerd/{machine}/engine}}"; }}
+"""
+PROGRAM = """#!/bin/sh
+echo $$ >{machine}/docker.pid
+echo $$ >>{machine}/starts
+exec {machine}/dockerd 300
 """
 
 
@@ -36,6 +41,9 @@ class Machine:
         self.directory = directory
         (directory / "machines").write_text("")
         shutil.copy("/bin/sleep", directory / "dockerd")
+        program = directory / "engine"
+        program.write_text(PROGRAM.format(machine=directory))
+        program.chmod(0o755)
         for name in "ab":
             (directory / name / "bin").mkdir(parents=True)
             shutil.copy(LIBRARY, directory / name / "bin")
@@ -80,11 +88,11 @@ class Machine:
         return len((self.directory / "starts").read_text().split())
 
     def clear(self) -> None:
+        if self.engine:
+            os.kill(self.engine, 9)
         for run in self.runs:
             run.terminate()
             run.communicate()
-        if self.engine:
-            os.kill(self.engine, 9)
 
 
 def finish(run: subprocess.Popen[str]) -> str:
@@ -106,6 +114,12 @@ def test_it_ends_with_the_run_that_started_it(machine: Machine) -> None:
     end()
     assert "stopping" in machine.stop("a")
     assert machine.engine is None
+
+
+def test_it_keeps_no_reader_of_the_run_waiting(machine: Machine) -> None:
+    run = machine.begin("a", "{ ensure_engine; } >&2; echo ready")
+    assert "ready" in finish(run)
+    assert machine.engine
 
 
 def test_it_stays_while_a_run_of_another_checkout_needs_it(machine: Machine) -> None:

@@ -137,7 +137,12 @@ PARTS = (
         scenario=False,
     ),
     Part("reliability-long", "full", "no accepted task is lost: one RabbitMQ, what an operator does", FAULTS),
-    Part("cluster", "full", "one machine becomes three brokers with TLS; wrong input is refused", ("tests", *FAULTS)),
+    Part(
+        "cluster",
+        "full",
+        "one machine becomes three brokers with TLS; wrong input is refused",
+        ("tests/testinfra", "tests/bad_inputs", "inventories", "examples"),
+    ),
     Part("cluster-faults", "full", "no accepted task is lost: three brokers, faults of every kind", FAULTS),
     Part("cluster-rolls", "full", "no accepted task is lost: three brokers, what an operator does", FAULTS),
     Part("upgrade", "full", "three brokers are upgraded under load", ("tests/upgrade", "tests/operations", *FAULTS)),

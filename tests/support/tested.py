@@ -141,7 +141,7 @@ PARTS = (
         "cluster",
         "full",
         "one machine becomes three brokers with TLS; wrong input is refused",
-        ("tests/testinfra", "tests/bad_inputs", "inventories", "examples"),
+        ("tests/testinfra", "tests/bad_inputs", "inventories", "examples", *FAULTS),
     ),
     Part("cluster-faults", "full", "no accepted task is lost: three brokers, faults of every kind", FAULTS),
     Part("cluster-rolls", "full", "no accepted task is lost: three brokers, what an operator does", FAULTS),

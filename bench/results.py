@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """bench/RESULTS.md, of which each script writes the section that begins with its heading."""
 
+import os
+import platform
 import re
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent / "RESULTS.md"
@@ -20,3 +24,12 @@ def with_section(page: str, section: str) -> str:
 def put(section: str) -> None:
     """Write the section into the page."""
     PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), section), encoding="utf-8")
+
+
+def circumstances(sharing: str) -> str:
+    """When, of which commit, and on what: `sharing` says what shares the processors."""
+    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=PAGE.parent, capture_output=True, text=True, check=True).stdout.strip()
+    processors = f"{os.cpu_count()} x {models[0] if models else platform.machine()}"
+    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {processors}, {sharing}."

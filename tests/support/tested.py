@@ -78,6 +78,7 @@ class Part:
 OPERATIONS = ("tests/operations", "examples")
 FAULTS = ("tests/reliability", "molecule/reliability")
 EXAMPLES = ("examples", "inventories")
+REFUSED = "tests/bad_inputs"
 BUILT = ("galaxy.yml", "meta", "tests/testinfra", "examples", "changelogs")
 #: In the order in which they run, of those that run two at a time the longest first.
 PARTS = (
@@ -99,7 +100,7 @@ PARTS = (
         "inputs",
         "change",
         "wrong input is refused before a host is touched",
-        ("tests/bad_inputs", "molecule", *EXAMPLES),
+        (REFUSED, "molecule", *EXAMPLES),
         scenario=False,
     ),
     Part("example", "change", "the example application", ("examples", "tests/example"), scenario=False),
@@ -110,7 +111,7 @@ PARTS = (
         "debian12",
         "change",
         "a deployment on Debian 12; releases that cannot work are refused; certificates are renewed",
-        ("tests/testinfra", "tests/bad_inputs", "tests/renewal", "examples"),
+        ("tests/testinfra", f"{REFUSED}/conftest.py", f"{REFUSED}/test_releases.py", "tests/renewal", "examples"),
     ),
     Part("reliability", "change", "no accepted task is lost: one RabbitMQ, faults of every kind", FAULTS),
     Part(
@@ -123,7 +124,7 @@ PARTS = (
         "default",
         "change",
         "one machine with everything, Debian 13; wrong input changes nothing on a fresh host",
-        ("tests/testinfra", "tests/bad_inputs", "examples"),
+        ("tests/testinfra", f"{REFUSED}/conftest.py", f"{REFUSED}/test_refused.py", "examples"),
     ),
     Part("reuse", "change", "one role of the installed collection in somebody else's project", BUILT),
     Part(
@@ -141,7 +142,7 @@ PARTS = (
         "cluster",
         "full",
         "one machine becomes three brokers with TLS; wrong input is refused",
-        ("tests/testinfra", "tests/bad_inputs", "inventories", "examples", *FAULTS),
+        ("tests/testinfra", f"{REFUSED}/conftest.py", f"{REFUSED}/test_cluster.py", *EXAMPLES, *FAULTS),
     ),
     Part("cluster-faults", "full", "no accepted task is lost: three brokers, faults of every kind", FAULTS),
     Part("cluster-rolls", "full", "no accepted task is lost: three brokers, what an operator does", FAULTS),

@@ -6,9 +6,9 @@
     tests/support/tested.py versions SCENARIO   ask the hosts of a scenario what they run, and keep the answer
     tests/support/tested.py save PART passed|failed TESTS SECONDS
 
-`save` writes docs/tested.json, of which docs/generate.py makes docs/tested.md and the README's list of what has not
-passed. A result belongs to the content of the files that it proves something about: when one of them changes, the
-result is shown as older.
+`save` writes docs/tested.json and, of a trial, what it measured into bench/rows; docs/generate.py makes docs/tested.md,
+bench/RELIABILITY.md and the README's tables of them. A result belongs to the content of the files that it proves
+something about: when one of them changes, the result is shown as older.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -29,6 +32,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/tested.json"
+#: What the trials of a scenario measured, a row of JSON a line; docs/generate.py makes bench/RELIABILITY.md of them.
+ROWS = ROOT / "bench/rows"
 #: What every scenario deploys, and with what.
 DEPLOYED = ("roles", "plugins", "playbooks", "site.yml", "requirements", "ansible.cfg", "pyproject.toml")
 HOSTS = ("molecule/shared", ".config/molecule", "tests/hosts", "bin/hosts", "bin/lib.sh")
@@ -166,6 +171,7 @@ class Result:
     commit: str
     date: str
     content: str
+    machine: str = ""
 
 
 def results() -> dict[str, Result]:
@@ -211,6 +217,18 @@ def versions_file(scenario: str) -> Path:
     return ROOT / ".cache/logs" / f"versions-{scenario}.json"
 
 
+def rows_file(scenario: str) -> Path:
+    return ROOT / ".cache/logs" / f"rows-{scenario}.json"
+
+
+def this_machine() -> str:
+    """Its processors and its memory."""
+    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    memory = re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
+    size = f"{int(memory[0]) / 2**20:.0f} GiB of memory"
+    return f"{os.cpu_count()} x {models[0] if models else platform.machine()}, {size}"
+
+
 def said(answers: Iterable[str]) -> list[str]:
     """What the hosts said, each version once."""
     lines = dict.fromkeys(line for answer in answers for line in answer.splitlines() if line.strip())
@@ -253,7 +271,11 @@ def save(name: str, result: Literal["passed", "failed"], tests: int, seconds: in
         commit=commit,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         content=parts[name].content(),
+        machine=this_machine(),
     )
+    if result == "passed" and rows_file(name).exists():
+        ROWS.mkdir(exist_ok=True)
+        shutil.copy(rows_file(name), ROWS / f"{name}.jsonl")
     ordered = {each: asdict(saved[each]) for each in parts if each in saved}
     RESULTS.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
 

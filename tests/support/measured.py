@@ -152,9 +152,9 @@ def whole(text: str) -> str:
     """The page, with what each section's parts measured when they last passed; a section waits for all of its parts."""
     saved = tested.results()
     for name, section in SECTIONS.items():
-        files = [tested.ROWS / f"{part}.jsonl" for part in section.parts]
-        if all(file.exists() for file in files):
-            rows = [row for file in files for row in loaded(file)]
+        files = {part: tested.ROWS / f"{part}.jsonl" for part in section.parts}
+        if all(part in saved and file.exists() for part, file in files.items()):
+            rows = [row for file in files.values() for row in loaded(file)]
             text = merged(text, name, page(rows, circumstances(section, saved), section.title))
     return text
 

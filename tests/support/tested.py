@@ -37,9 +37,11 @@ ROWS = ROOT / "bench/rows"
 #: What every scenario deploys, and with what.
 DEPLOYED = ("roles", "plugins", "playbooks", "site.yml", "requirements", "ansible.cfg", "pyproject.toml")
 HOSTS = ("molecule/shared", ".config/molecule", "tests/hosts", "bin/hosts", "bin/lib.sh")
+#: A host may have the package of a service that does not run there.
 ASK = """. /etc/os-release && echo "Debian $VERSION_ID"
-for package in rabbitmq-server redis-server; do
-  dpkg-query --show --showformat '${source:Package} ${source:Upstream-Version}\\n' "$package" 2>/dev/null || true
+for service in rabbitmq-server redis-server; do
+  ! systemctl --quiet is-active "$service" ||
+    dpkg-query --show --showformat '${source:Package} ${source:Upstream-Version}\\n' "$service"
 done
 python=/opt/celery/app/current/venv/bin/python
 [ ! -x "$python" ] || echo "Celery $("$python" -c 'import importlib.metadata as m; print(m.version("celery"))')"

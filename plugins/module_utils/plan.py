@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ansible_collections.celeryops.stack.plugins.module_utils import redis
+from ansible_collections.celeryops.stack.plugins.module_utils import addresses, redis
 
 #: Seconds a worker may use beyond its longest hard limit before systemd kills what is left of it.
 STOP_MARGIN = 30
@@ -681,6 +681,8 @@ def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -
         if password is not None:
             secret = variable.removesuffix("_backend")
             return f"{variable} carries a password; write the URL without it and put it into {secret}_password (vault)"
+        if problem := addresses.query_problem(variable, url, f"{variable.removesuffix('_backend')}_password"):
+            return problem
         if re.search(r"\s", url):
             return f"{variable} contains a blank or a line break; write it like {allowed[0]}://user@host"
         if not host or not re.fullmatch(r"[A-Za-z0-9_.:-]+", host):

@@ -213,6 +213,41 @@ SETTINGS = {
         ("celery_settings has 'CELERY_ACKS_LATE'", "write Celery's names in lower case"),
         {"celery_settings": {"CELERY_ACKS_LATE": True}},
     ),
+    "an address with a password among the settings": Case(
+        ("celery_settings.cache.place[1] is an address with a password", "write it into celery_secret_environment"),
+        {"celery_settings": {"cache": {"place": ["redis://h/1", "rediss://:kept-quiet/set-21@h/1?db=1"]}}},
+        hidden=("set-21",),
+    ),
+    "an address with a password in its query among the settings": Case(
+        ("celery_settings.hook is an address with a password", "write it into celery_secret_environment"),
+        {"celery_settings": {"hook": "https://h/x?a=1&access_token=kept-quiet-set-22"}},
+        hidden=("kept-quiet-set-22",),
+    ),
+    "a password among the settings": Case(
+        ("celery_settings.redis_password is secret by its name", "write it into celery_secret_environment"),
+        {"celery_settings": {"redis_password": "kept-quiet-set-23"}},
+        hidden=("kept-quiet-set-23",),
+    ),
+    **{
+        f"verification by {name}: {options}": Case(
+            (f"celery_settings.{name}{where}", "could be the server", "celery_tls_ca_certificate"),
+            {"celery_settings": {name: options}},
+        )
+        for name, options, where in (
+            ("redis_backend_use_ssl", {"ssl_cert_reqs": "none"}, ".ssl_cert_reqs is 'none'"),
+            ("redis_backend_use_ssl", {"ssl_cert_reqs": "CERT_OPTIONAL"}, ".ssl_cert_reqs is 'CERT_OPTIONAL'"),
+            ("redis_backend_use_ssl", {"ssl_check_hostname": False}, ".ssl_check_hostname is False"),
+            ("broker_use_ssl", {"cert_reqs": 0}, ".cert_reqs is 0"),
+        )
+    },
+    "TLS that is switched on": Case(
+        ("celery_settings.broker_use_ssl is True", "remove it"), {"celery_settings": {"broker_use_ssl": True}}
+    ),
+    "an address with a password in the plain environment": Case(
+        ("celery_environment.DATABASE_URL is an address with a password", "celery_secret_environment"),
+        {"celery_environment": {"DATABASE_URL": "postgres://shop:kept-quiet-env-24@db/shop"}},
+        hidden=("kept-quiet-env-24",),
+    ),
     "settings as a list": only("celery_settings", ["timezone"], "write a mapping"),
     "an environment of lists": Case(
         ("celery_environment.HOSTS is a list", "write a text in quotes"), {"celery_environment": {"HOSTS": ["a"]}}
@@ -308,6 +343,24 @@ BROKERS = {
         "celery_broker_password",
         hidden=("kept-quiet-url-99",),
     ),
+    "a password in the query of the broker's URL": only(
+        "celery_broker",
+        "amqps://user@mq/x?heartbeat=10&%70assword=kept-quiet-url-97",
+        "has a login in its query",
+        "celery_broker_password",
+        hidden=("kept-quiet-url-97",),
+    ),
+    "a password in the query of the backend's URL": only(
+        "celery_result_backend",
+        "rediss://cache/0?username=ops&password=kept-quiet-url-96",
+        "has a login in its query",
+        "celery_result_password",
+        hidden=("kept-quiet-url-96",),
+    ),
+    "a broker that nobody verifies": only(
+        "celery_broker", "rediss://mq/0?ssl_cert_reqs=none", "how the server is verified", "celery_tls_ca_certificate"
+    ),
+    "a query that overrules the plan": only("celery_broker", "amqp://mq/x?heartbeat=0", "has a query", "its '?'"),
     "a broker without a host": only("celery_broker", "amqp://", "names no host", "write it like"),
     "a broker's port": only(
         "celery_broker", "amqp://user@mq:99999/x", "is not a URL that can be read", "write it like"
@@ -329,6 +382,19 @@ BROKERS = {
         "celery_broker", "amqp://user@mq1;amqp://user@mq2", "names more than one host", "write it like"
     ),
     "a broker with a blank": only("celery_broker", "amqp://my user@mq/x", "contains a blank", "write it like"),
+    "a source with a token": only(
+        "app_source",
+        "https://example.org/shop.whl?token=kept-quiet-token-64",
+        "write the directory or the wheel",
+        hidden=("kept-quiet-token-64",),
+    ),
+    "a repository with a login": only(
+        "rabbitmq_repository",
+        {"uris": "https://robot:kept-quiet-apt-65@apt.example.org/x", "suites": "x", "key": __file__},
+        "rabbitmq_repository.uris holds a login",
+        "/etc/apt/auth.conf.d",
+        hidden=("kept-quiet-apt-65",),
+    ),
     "a requirement with a login": only(
         "app_requirements",
         ["shop @ https://robot:kept-quiet/robot-63@git.example.org/shop.whl"],

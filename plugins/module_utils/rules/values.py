@@ -50,8 +50,8 @@ def placeholder(variable: str, value: object) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """A text for a sentence, without the login that an address in it may hold."""
-    return re.sub(r"//\S*@", "//...@", text)
+    """A text for a sentence, without the login that an address in it may hold, and without its query."""
+    return re.sub(r"(//[^\s?]*)\?\S*", r"\1?...", re.sub(r"//\S*@", "//...@", text))
 
 
 def address(variable: str, value: object, allow_public: object = False, allow_variable: str = "") -> list[str]:

@@ -17,7 +17,7 @@ import re
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ansible_collections.celeryops.stack.plugins.module_utils import addresses, redis
 
@@ -743,7 +743,8 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         broker["nodes"] = _members(topology["broker"])
         addresses = [_address(entry, host) for entry in in_turn(topology["broker"], _turn(topology, host))]
         port = 5672
-        urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
+        vhost = quote(broker["vhost"], safe="")
+        urls = [f"amqp://{quote(user, safe='')}@{a}:{port}/{vhost}" for a in addresses]
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
     url = str(kind)
     problem = _url_problem("celery_broker", url, AMQP_SCHEMES + REDIS_SCHEMES, "rabbitmq, redis")
@@ -755,11 +756,11 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
     return broker | {
         "kind": "redis" if parts.scheme in REDIS_SCHEMES else "external",
         "declare": bool(values.get("celery_broker_declare", True)),
-        "user": parts.username or user,
-        "vhost": parts.path[1:] or "/",
+        "user": unquote(parts.username or "") or user,
+        "vhost": unquote(parts.path[1:]) or "/",
         "hosts": [parts.hostname],
         "port": parts.port or (6379 if parts.scheme in REDIS_SCHEMES else 5671 if parts.scheme == "amqps" else 5672),
-        "url": url if parts.username else url.replace("://", f"://{user}@", 1),
+        "url": url if parts.username else url.replace("://", f"://{quote(user, safe='')}@", 1),
     }
 
 
@@ -831,8 +832,8 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
         return {"kind": "external", "url": "", "user": user}
     return {
         "kind": "external",
-        "user": urlsplit(url).username or user,
-        "url": url if urlsplit(url).username else url.replace("://", f"://{user}@", 1),
+        "user": unquote(urlsplit(url).username or "") or user,
+        "url": url if urlsplit(url).username else url.replace("://", f"://{quote(user, safe='')}@", 1),
     }
 
 
@@ -1246,12 +1247,15 @@ def with_secrets(users: Iterable[Mapping[str, Any]], secrets: Mapping[str, str],
 
 
 def with_password(url: str, password: str, user: str | None = None) -> str:
-    """Put a password, and another user where given, into each of a plan's password-free URLs."""
+    """Put a password, and another user where given, into each of a plan's password-free URLs.
+
+    The user in a URL is percent-encoded there already, as is everything else of it.
+    """
 
     def one(part: str) -> str:
         scheme, rest = part.split("://", 1)
         name, _at, place = rest.rpartition("@")
-        login = quote(user or name, safe="") + (f":{quote(password, safe='')}" if password else "")
+        login = (quote(user, safe="") if user else name) + (f":{quote(password, safe='')}" if password else "")
         return f"{scheme}://{login}@{place}"
 
     return ";".join(one(part) for part in url.split(";")) if url else ""

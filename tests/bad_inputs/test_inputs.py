@@ -879,6 +879,18 @@ for table in (*SAID_BY_HAND, TYPES, NAMES):
     CASES |= table
 
 
+def as_texts() -> dict[str, str]:
+    """The default of each number and truth of every role, as an inventory in INI format gives it."""
+    files = (ROOT / "roles").glob("*/meta/argument_specs.yml")
+    specs = [yaml.safe_load(file.read_text())["argument_specs"]["main"]["options"] for file in files]
+    return {
+        name: str(option["default"]).lower()
+        for options in specs
+        for name, option in options.items()
+        if option["type"] in ("bool", "int", "float") and not isinstance(option["default"], str)
+    }
+
+
 ACCEPTED = {
     "one host": Case(()),
     "several hosts": Case((), base="several"),
@@ -888,7 +900,11 @@ ACCEPTED = {
     "own names": Case(
         (), {"celery_own_variables": ["app_color", "worker_shift_*"], "app_color": 1, "worker_shift_a": 2}
     ),
-    "texts for numbers, as INI files have them": Case((), {"flower_port": "5556", "flower_allow_public": "false"}),
+    "texts for numbers and truths, as INI files have them": Case((), as_texts()),
+    "texts for numbers and truths of Redis": replicas(**as_texts()),
+    "one truth, written in several ways": cluster(
+        celery_tls=True, hosts={"node2": {"celery_tls": "true"}, "node3": {"celery_tls": "yes"}}
+    ),
     "a port of our own": Case(
         (), facts={"listening": [{"port": 5672, "address": "::", "unit": "rabbitmq-server.service"}]}
     ),

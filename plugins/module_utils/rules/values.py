@@ -82,6 +82,11 @@ def count(variable: str, value: object, smallest: int = 1, largest: int | None =
     return wrong if number < smallest or (largest is not None and number > largest) else []
 
 
+def truth(value: object) -> bool:
+    """Whether a value means true; inventories in INI format, and -e, have texts for it."""
+    return str(value).strip().lower() in ("true", "yes", "on", "1", "t", "y")
+
+
 def size(variable: str, value: object, smallest: int = 0) -> list[str]:
     """An amount of memory or disk; ``smallest`` is in MB."""
     if isinstance(value, bool) or not _SIZE.fullmatch(str(value)):

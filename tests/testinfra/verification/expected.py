@@ -224,4 +224,6 @@ def secret_places(host: Host) -> list[str]:
     for group, variable in places.items():
         if group in host.groups:
             found.append(f"{host[variable]}/credentials" if variable == "celery_etc" else host[variable])
+            if variable == "celery_etc" and host.plan["broker"]["producer_user"]:
+                found.append(f"{host[variable]}/producer")
     return list(dict.fromkeys(found))

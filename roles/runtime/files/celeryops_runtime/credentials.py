@@ -93,6 +93,11 @@ def read(environ: Mapping[str, str]) -> Credentials:
     return replace(given, sentry=_sentry(sentry) if sentry.exists() else None)
 
 
+def beside(environ: Mapping[str, str]) -> dict[str, str]:
+    """This environment and, where it says nothing else, the credentials of its unit: a web process has no launcher."""
+    return {**read(environ).variables(), **environ}
+
+
 def load(environ: MutableMapping[str, str]) -> Credentials:
     """Read the credentials and put them into this environment."""
     credentials = read(environ)

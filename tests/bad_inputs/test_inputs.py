@@ -826,6 +826,18 @@ HOSTS = {
     "Ubuntu": Case(("the host runs ubuntu 24.04", "use Debian 12"), facts={"system": "ubuntu", "version": "24.04"}),
     "an old Debian": Case(("the host runs debian 11", "use Debian 12"), facts={"version": "11"}),
     "an old systemd": Case(("systemd 247", "252 or newer"), facts={"systemd": 247}),
+    "a host of another deployment": Case(
+        (
+            "that of the deployment 'blog.celery:app' (there called 'web1', in the inventory 'blog')",
+            "write 'celery_replaces: blog.celery:app'",
+        ),
+        facts={"deployment": {"deployment": "blog.celery:app", "host": "web1", "inventory": "blog"}},
+    ),
+    "a host of another deployment of the same application": Case(
+        ("that of the deployment 'shop.celery:app'", "this one, 'shop-eu'", "use another host"),
+        {"celery_deployment": "shop-eu"},
+        facts={"deployment": {"deployment": "shop.celery:app"}},
+    ),
     "no systemd": Case(("no systemd", "252 or newer"), facts={"systemd": 0}),
     "an old Python": Case(("a Python 3.9.2", "write the path of one that is 3.11"), facts={"python": [3, 9, 2]}),
     "no Python": Case(
@@ -902,6 +914,10 @@ ACCEPTED = {
     ),
     "texts for numbers and truths, as INI files have them": Case((), as_texts()),
     "texts for numbers and truths of Redis": replicas(**as_texts()),
+    "a host of its own": Case((), facts={"deployment": {"deployment": "shop.celery:app", "host": "old-name"}}),
+    "a host of the one that it replaces": Case(
+        (), {"celery_replaces": "store.celery:app"}, facts={"deployment": {"deployment": "store.celery:app"}}
+    ),
     "one truth, written in several ways": cluster(
         celery_tls=True, hosts={"node2": {"celery_tls": "true"}, "node3": {"celery_tls": "yes"}}
     ),

@@ -136,6 +136,12 @@ def to_prune(releases: Collection[Installed], protected: Collection[str], keep: 
     return sorted(each.name for each in releases if each.name not in kept and each.name not in protected)
 
 
+def commands_of(value: Sequence[object]) -> list[list[str]]:
+    """Commands as lists of words; a single one may stand alone."""
+    listed = [list(each) for each in value if isinstance(each, (list, tuple))] or [list(value)]
+    return [[str(word) for word in command] for command in listed if command]
+
+
 def lock_file(names: Collection[str]) -> str | None:
     """Choose the file that lists a project's dependencies."""
     return next((name for name in ("requirements.lock", "requirements.txt") if name in names), None)

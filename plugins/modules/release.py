@@ -74,6 +74,12 @@ options:
       - Command on the host that runs another one in the release whose folder C($CELERY_RELEASE) names, with the
         credentials of the real processes. Without it the import sees no credentials.
     type: path
+  next:
+    description: What the release's processes are about to get, as JSON with C(settings), C(credentials), C(etc) and
+      C(runtime);
+      empty for what the host has.
+    type: str
+    default: ""
   free_space:
     description: MiB that must be free before a release is built.
     type: int
@@ -196,6 +202,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
+from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
     TIMED_OUT,
     UV_VERSION,
@@ -445,7 +452,10 @@ class Builder:
             command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
             environment["CELERY_RELEASE"] = str(self.folder)
             identity = {}
-        code, output = run_for(seconds + 10, command, environment, str(self.src), identity if os.geteuid() == 0 else {})
+        with trial(self.params["next"]) as following:
+            environment |= following
+            as_user = identity if os.geteuid() == 0 else {}
+            code, output = run_for(seconds + 10, command, environment, str(self.src), as_user)
         if code == TIMED_OUT:
             raise BuildError(
                 f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
@@ -474,6 +484,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "import_check": {"type": "bool", "default": True},
     "import_timeout": {"type": "int", "default": 60},
     "launcher": {"type": "path"},
+    "next": {"type": "str", "default": "", "no_log": True},
     "free_space": {"type": "int", "default": 500},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "tools": {"type": "path", "default": "/opt/celery/tools"},

@@ -61,6 +61,10 @@ APPLICATION = {
     ),
     "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
     "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
+    "commands and words of one": only(
+        "app_once", [["true"], "python", "x"], "mixes words and lists", "write each command"
+    ),
+    "an empty command": only("app_audit", [["true"], []], "has an empty one", "write each command"),
     "an audit that is one text": only("app_audit", "python -m shop.check", "write"),
     "nothing to go back to": only("app_keep", 1, "write a whole number, 2 or more"),
 }
@@ -929,6 +933,9 @@ ACCEPTED = {
         {"celery_result_backend": "none"},
         without=("celery_result_password", "celery_sentry_dsn", *(name for name in SECRETS if "bugsink" in name)),
         groups={"backend": [], "tracker": []},
+    ),
+    "several commands": Case(
+        (), {"app_once": [["python", "manage.py", "migrate"], ["true"]], "app_audit": ["true", 1]}
     ),
     "an expression": Case((), text='celery_default_queue: "{{ celery_workers | first }}"'),
     "one host of several": Case(

@@ -48,6 +48,12 @@ DATABASE_SCHEMES = ("sqla", "db", "sqlalchemy", "django", "sqlite", "postgresql"
 TOY_SCHEMES = ("memory", "filesystem", "file", "consul", "etcd", "zookeeper", "slmq", "pyro", "qpid", "kafka+memory")
 AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+#: Result backends that only the application can configure: by its own settings, and with packages of its own.
+OWN_BACKENDS = (
+    *("django-db", "django-cache", "db", "sqla", "sqlite", "postgresql", "postgres", "mysql", "mongodb", "cache"),
+    *("memcached", "file", "filesystem", "cassandra", "elasticsearch", "couchbase", "couchdb", "arangodb"),
+    *("dynamodb", "cosmosdbsql", "azureblockblob", "s3", "gs", "gcs", "consul"),
+)
 #: Schemes that send passwords and tasks in the clear, and what to write instead.
 PLAIN_SCHEMES = {"amqp": "amqps", "pyamqp": "amqps", "redis": "rediss"}
 
@@ -811,8 +817,8 @@ def in_turn(brokers: Sequence[Mapping[str, str]], turn: int) -> list[Mapping[str
 def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
     kind = values.get("celery_result_backend") or "redis"
     user = values.get("celery_result_user") or "results"
-    if kind == "none":
-        return {"kind": "none", "url": "", "user": user}
+    if kind in ("none", "application"):
+        return {"kind": kind, "url": "", "user": user}
     if kind == "redis":
         user = _named(user, values["celery_generation"])
         if not topology["backend"]:
@@ -825,7 +831,8 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
         there = redis.place([_address(entry, host) for entry in topology["backend"]], user, 1)
         return {"kind": "redis", "user": user, **there}
     url = str(kind)
-    problem = _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none")
+    problem = _own_backend_problem(url)
+    problem = problem or _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none, application")
     problem = problem or _plain_problem("celery_result_backend", url, values)
     if problem:
         problems.append(problem)
@@ -835,6 +842,22 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
         "user": unquote(urlsplit(url).username or "") or user,
         "url": url if urlsplit(url).username else url.replace("://", f"://{quote(user, safe='')}@", 1),
     }
+
+
+def _own_backend_problem(url: str) -> str | None:
+    """A result backend that cannot be written as an address here."""
+    scheme = url.split(":", 1)[0].lower()
+    if scheme in ("rpc", "amqp", "amqps", "pyamqp"):
+        return (
+            f"celery_result_backend uses '{scheme}', which keeps results in queues that no worker here may declare, "
+            "loses them with their reader and knows no chords; write redis, none, or application for a database"
+        )
+    if scheme.split("+", 1)[0] in OWN_BACKENDS:
+        return (
+            f"celery_result_backend uses '{scheme[:40]}', which the application configures itself; write "
+            "'celery_result_backend: application', and its result_backend into the application's settings"
+        )
+    return None
 
 
 #: Who uses the broker: the key of the user's name, the variable of its password, and RabbitMQ's tags.
@@ -1070,10 +1093,10 @@ def _settings(
         settings["broker_transport_options"] = redis.transport_options(
             broker["visibility_timeout"], broker["dead_letter_queue"], broker.get("sentinel", ""), len(broker["hosts"])
         )
-    if backend["kind"] != "none":
+    if backend["kind"] not in ("none", "application"):
+        settings |= {"result_expires": 86400, "result_extended": True}
+    if backend["kind"] != "none":  # the application's own may be a Redis
         settings |= {
-            "result_expires": 86400,
-            "result_extended": True,
             "redis_socket_timeout": 15,
             "redis_socket_connect_timeout": 5,
             "redis_socket_keepalive": True,

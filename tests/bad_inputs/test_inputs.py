@@ -369,9 +369,20 @@ BROKERS = {
     "a broker's port": only(
         "celery_broker", "amqp://user@mq:99999/x", "is not a URL that can be read", "write it like"
     ),
-    "a backend that is a database": only(
-        "celery_result_backend", "db+postgresql://user@db/results", "a database", "write redis, none"
+    **{
+        f"the application's own backend {url.split(':')[0]}": only(
+            "celery_result_backend",
+            url,
+            "configures itself",
+            "write 'celery_result_backend: application'",
+            hidden=("kept-q",),
+        )
+        for url in ("django-db", "db+postgresql://user:kept-quiet-url-95@db/results", "cache+memcached://c/", "s3://x")
+    },
+    "results in queues": only(
+        "celery_result_backend", "rpc://", "knows no chords", "write redis, none, or application"
     ),
+    "a backend of no kind": only("celery_result_backend", "reddis", "unknown kind", "write redis, none, application"),
     "a password in the backend's URL": only(
         "celery_result_backend",
         "redis://:kept-quiet-url-98@cache/0",
@@ -927,6 +938,12 @@ ACCEPTED = {
     ),
     "a port of our own": Case(
         (), facts={"listening": [{"port": 5672, "address": "::", "unit": "rabbitmq-server.service"}]}
+    ),
+    "the application's own results": Case(
+        (),
+        {"celery_result_backend": "application"},
+        without=("celery_result_password",),
+        groups={"backend": []},
     ),
     "no results, no tracker": Case(
         (),

@@ -446,6 +446,15 @@ def test_a_broker_of_somebody_else() -> None:
     assert (broker["kind"], broker["vhost"], broker["port"], broker["user"]) == ("external", "shop", 5671, "me")
 
 
+def test_the_applications_own_results_are_the_applications_affair() -> None:
+    plan = plan_of(celery_result_backend="application", celery_topology={**cluster("here"), "backend": []})
+    assert (plan["result_backend"]["kind"], plan["result_backend"]["url"]) == ("application", "")
+    assert not {"result_backend", "result_expires", "result_extended"} & set(plan["settings"])
+    assert plan["settings"]["redis_socket_timeout"] == 15, "which may be a Redis"
+    assert "result_backend" not in plan["producer"]
+    assert "redis_socket_timeout" not in plan_of(celery_result_backend="none")["settings"]
+
+
 def test_password_goes_into_every_url_and_is_quoted() -> None:
     assert with_password("amqp://u@a:1/v;amqp://u@b:1/v", "p@/") == "amqp://u:p%40%2F@a:1/v;amqp://u:p%40%2F@b:1/v"
     assert with_password("amqp://u@a/v", "p", user="m") == "amqp://m:p@a/v"
@@ -537,7 +546,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_broker": "amqp://u:s3cret-pw@h/v"}, "put it into celery_broker_password (vault)"),
     ({"celery_broker": "amqp://"}, "celery_broker names no host"),
     ({"celery_broker": "amqp://h:port/v"}, "celery_broker is not a URL that can be read"),
-    ({"celery_result_backend": "db+sqlite:///x"}, "celery_result_backend uses 'db+sqlite', a database"),
+    (
+        {"celery_result_backend": "db+sqlite:///x"},
+        "celery_result_backend uses 'db+sqlite', which the application configures itself",
+    ),
     ({"celery_result_backend": "redis://u:s3cret-pw@h/0"}, "put it into celery_result_password (vault)"),
     ({"celery_broker": "redis", "celery_result_user": "celery"}, "give them different names"),
     ({"celery_generation": 0}, "celery_generation is 0; write a whole number from 1 to 9999"),

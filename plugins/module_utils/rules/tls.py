@@ -41,7 +41,8 @@ def _maker() -> list[str]:
     except ImportError:
         return [
             "celery_tls is true, and the collection community.crypto, which makes the certificates, is not on this "
-            "machine: install requirements/tls.txt with pip, or run 'ansible-galaxy collection install community.crypto'."
+            "machine: install requirements/tls.txt with pip, or run 'ansible-galaxy collection install "
+            "community.crypto'."
         ]
     return []
 

@@ -54,6 +54,11 @@ options:
     type: list
     elements: str
     default: []
+  exclude:
+    description: What of a project's directory does not belong to the release, by name, or with a slash by path.
+    type: list
+    elements: str
+    default: []
   keep:
     description: Number of releases to keep, the current and the previous one included.
     type: int
@@ -479,6 +484,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "app": {"type": "str"},
     "user": {"type": "str", "default": "celery"},
     "requirements": {"type": "list", "elements": "str", "default": []},
+    "exclude": {"type": "list", "elements": "str", "default": []},
     "keep": {"type": "int", "default": 3},
     "version": {"type": "str"},
     "import_check": {"type": "bool", "default": True},

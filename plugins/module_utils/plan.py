@@ -818,7 +818,7 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
     kind = values.get("celery_result_backend") or "redis"
     user = values.get("celery_result_user") or "results"
     if kind in ("none", "application"):
-        return {"kind": kind, "url": "", "user": user}
+        return {"kind": kind, "url": "", "user": user if kind == "none" else ""}
     if kind == "redis":
         user = _named(user, values["celery_generation"])
         if not topology["backend"]:

@@ -50,7 +50,7 @@ ensure_controller() {
 
   python=$(find_python) || { apt_install python3 python3-venv; python=$(find_python); } ||
     die "Python 3.11 or newer is needed on this machine; there is only $(python3 --version 2>&1)"
-  say "installing requirements/$1.txt into .venv (about a minute, the first time)"
+  say "installing requirements/$1.txt into .venv (up to a minute or two, the first time)"
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 ||
     make_venv "$python" "$venv" || { apt_install python3-venv; make_venv "$python" "$venv"; }
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$root/requirements/$1.txt"

@@ -21,14 +21,14 @@ from ansible_collections.celeryops.stack.plugins.module_utils.releases import (
 )
 
 
-def content_of(source: Source, archive: Path) -> str:
+def content_of(source: Source, archive: Path, exclude: list[str]) -> str:
     """Return what identifies a source's content; a project's folder is packed into archive on the way."""
     if source.kind == "requirement":
         return source.location
     if source.kind == "wheel":
         return hashlib.sha256(Path(source.location).read_bytes()).hexdigest()
     with archive.open("wb") as stream:
-        return write_archive(Path(source.location), stream)
+        return write_archive(Path(source.location), stream, exclude)
 
 
 class ActionModule(ActionBase):
@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         archive = Path(name)
         try:
             found = recognise(str(source), self._loader.path_dwim(str(source)), arguments.get("version"))
-            content = content_of(found, archive)
+            content = content_of(found, archive, [str(each) for each in arguments.pop("exclude", None) or []])
             requirements = [str(each) for each in arguments.get("requirements") or []]
             arguments["_kind"] = found.kind
             arguments["_release"] = found.identity(

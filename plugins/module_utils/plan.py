@@ -17,9 +17,9 @@ import re
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from ansible_collections.celeryops.stack.plugins.module_utils import redis
+from ansible_collections.celeryops.stack.plugins.module_utils import addresses, redis
 
 #: Seconds a worker may use beyond its longest hard limit before systemd kills what is left of it.
 STOP_MARGIN = 30
@@ -48,6 +48,12 @@ DATABASE_SCHEMES = ("sqla", "db", "sqlalchemy", "django", "sqlite", "postgresql"
 TOY_SCHEMES = ("memory", "filesystem", "file", "consul", "etcd", "zookeeper", "slmq", "pyro", "qpid", "kafka+memory")
 AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 REDIS_SCHEMES = ("redis", "rediss", "sentinel")
+#: Result backends that only the application can configure: by its own settings, and with packages of its own.
+OWN_BACKENDS = (
+    *("django-db", "django-cache", "db", "sqla", "sqlite", "postgresql", "postgres", "mysql", "mongodb", "cache"),
+    *("memcached", "file", "filesystem", "cassandra", "elasticsearch", "couchbase", "couchdb", "arangodb"),
+    *("dynamodb", "cosmosdbsql", "azureblockblob", "s3", "gs", "gcs", "consul"),
+)
 #: Schemes that send passwords and tasks in the clear, and what to write instead.
 PLAIN_SCHEMES = {"amqp": "amqps", "pyamqp": "amqps", "redis": "rediss"}
 
@@ -681,6 +687,8 @@ def _url_problem(variable: str, url: str, allowed: tuple[str, ...], what: str) -
         if password is not None:
             secret = variable.removesuffix("_backend")
             return f"{variable} carries a password; write the URL without it and put it into {secret}_password (vault)"
+        if problem := addresses.query_problem(variable, url, f"{variable.removesuffix('_backend')}_password"):
+            return problem
         if re.search(r"\s", url):
             return f"{variable} contains a blank or a line break; write it like {allowed[0]}://user@host"
         if not host or not re.fullmatch(r"[A-Za-z0-9_.:-]+", host):
@@ -741,7 +749,8 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         broker["nodes"] = _members(topology["broker"])
         addresses = [_address(entry, host) for entry in in_turn(topology["broker"], _turn(topology, host))]
         port = 5672
-        urls = [f"amqp://{user}@{a}:{port}/{quote(broker['vhost'], safe='')}" for a in addresses]
+        vhost = quote(broker["vhost"], safe="")
+        urls = [f"amqp://{quote(user, safe='')}@{a}:{port}/{vhost}" for a in addresses]
         return broker | {"hosts": addresses, "port": port, "url": ";".join(urls)}
     url = str(kind)
     problem = _url_problem("celery_broker", url, AMQP_SCHEMES + REDIS_SCHEMES, "rabbitmq, redis")
@@ -753,11 +762,11 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
     return broker | {
         "kind": "redis" if parts.scheme in REDIS_SCHEMES else "external",
         "declare": bool(values.get("celery_broker_declare", True)),
-        "user": parts.username or user,
-        "vhost": parts.path[1:] or "/",
+        "user": unquote(parts.username or "") or user,
+        "vhost": unquote(parts.path[1:]) or "/",
         "hosts": [parts.hostname],
         "port": parts.port or (6379 if parts.scheme in REDIS_SCHEMES else 5671 if parts.scheme == "amqps" else 5672),
-        "url": url if parts.username else url.replace("://", f"://{user}@", 1),
+        "url": url if parts.username else url.replace("://", f"://{quote(user, safe='')}@", 1),
     }
 
 
@@ -808,8 +817,8 @@ def in_turn(brokers: Sequence[Mapping[str, str]], turn: int) -> list[Mapping[str
 def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
     kind = values.get("celery_result_backend") or "redis"
     user = values.get("celery_result_user") or "results"
-    if kind == "none":
-        return {"kind": "none", "url": "", "user": user}
+    if kind in ("none", "application"):
+        return {"kind": kind, "url": "", "user": user if kind == "none" else ""}
     if kind == "redis":
         user = _named(user, values["celery_generation"])
         if not topology["backend"]:
@@ -822,16 +831,33 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
         there = redis.place([_address(entry, host) for entry in topology["backend"]], user, 1)
         return {"kind": "redis", "user": user, **there}
     url = str(kind)
-    problem = _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none")
+    problem = _own_backend_problem(url)
+    problem = problem or _url_problem("celery_result_backend", url, REDIS_SCHEMES, "redis, none, application")
     problem = problem or _plain_problem("celery_result_backend", url, values)
     if problem:
         problems.append(problem)
         return {"kind": "external", "url": "", "user": user}
     return {
         "kind": "external",
-        "user": urlsplit(url).username or user,
-        "url": url if urlsplit(url).username else url.replace("://", f"://{user}@", 1),
+        "user": unquote(urlsplit(url).username or "") or user,
+        "url": url if urlsplit(url).username else url.replace("://", f"://{quote(user, safe='')}@", 1),
     }
+
+
+def _own_backend_problem(url: str) -> str | None:
+    """A result backend that cannot be written as an address here."""
+    scheme = url.split(":", 1)[0].lower()
+    if scheme in ("rpc", "amqp", "amqps", "pyamqp"):
+        return (
+            f"celery_result_backend uses '{scheme}', which keeps results in queues that no worker here may declare, "
+            "loses them with their reader and knows no chords; write redis, none, or application for a database"
+        )
+    if scheme.split("+", 1)[0] in OWN_BACKENDS:
+        return (
+            f"celery_result_backend uses '{scheme[:40]}', which the application configures itself; write "
+            "'celery_result_backend: application', and its result_backend into the application's settings"
+        )
+    return None
 
 
 #: Who uses the broker: the key of the user's name, the variable of its password, and RabbitMQ's tags.
@@ -1067,10 +1093,10 @@ def _settings(
         settings["broker_transport_options"] = redis.transport_options(
             broker["visibility_timeout"], broker["dead_letter_queue"], broker.get("sentinel", ""), len(broker["hosts"])
         )
-    if backend["kind"] != "none":
+    if backend["kind"] not in ("none", "application"):
+        settings |= {"result_expires": 86400, "result_extended": True}
+    if backend["kind"] != "none":  # the application's own may be a Redis
         settings |= {
-            "result_expires": 86400,
-            "result_extended": True,
             "redis_socket_timeout": 15,
             "redis_socket_connect_timeout": 5,
             "redis_socket_keepalive": True,
@@ -1244,12 +1270,15 @@ def with_secrets(users: Iterable[Mapping[str, Any]], secrets: Mapping[str, str],
 
 
 def with_password(url: str, password: str, user: str | None = None) -> str:
-    """Put a password, and another user where given, into each of a plan's password-free URLs."""
+    """Put a password, and another user where given, into each of a plan's password-free URLs.
+
+    The user in a URL is percent-encoded there already, as is everything else of it.
+    """
 
     def one(part: str) -> str:
         scheme, rest = part.split("://", 1)
         name, _at, place = rest.rpartition("@")
-        login = quote(user or name, safe="") + (f":{quote(password, safe='')}" if password else "")
+        login = (quote(user, safe="") if user else name) + (f":{quote(password, safe='')}" if password else "")
         return f"{scheme}://{login}@{place}"
 
     return ";".join(one(part) for part in url.split(";")) if url else ""

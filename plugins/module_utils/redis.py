@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 PORT, SENTINEL_PORT = 6379, 26379
 #: The name by which Sentinel knows a primary and its replicas.
@@ -77,7 +78,7 @@ def place(addresses: Sequence[str], user: str, database: int) -> dict[str, Any]:
     return {
         "hosts": list(addresses),
         "port": port,
-        "url": ";".join(f"{scheme}://{user}@{address}:{port}/{database}" for address in addresses),
+        "url": ";".join(f"{scheme}://{quote(user, safe='')}@{address}:{port}/{database}" for address in addresses),
         "sentinel": MASTER if len(addresses) > 1 else "",
     }
 

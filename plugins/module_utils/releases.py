@@ -13,6 +13,7 @@ import tarfile
 import tomllib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -82,19 +83,29 @@ def project_of(root: Path) -> tuple[str, str]:
     return str(project.get("name", root.resolve().name)), str(project.get("version", ""))
 
 
-def members(root: Path) -> list[str]:
+def matches(name: str, patterns: Collection[str]) -> bool:
+    """Whether a file, or a folder that it is in, is meant: by its name, or with a slash by its path in the project."""
+    places = [name, *(str(parent) for parent in Path(name).parents if parent.name)]
+    return any(
+        fnmatchcase(place if "/" in pattern else Path(place).name, pattern.strip("/"))
+        for pattern in patterns
+        for place in places
+    )
+
+
+def members(root: Path, exclude: Collection[str] = ()) -> list[str]:
     """List what of a project's folder belongs into a release."""
     listed = list_files(root, EXCLUDED)
     leftovers = [f"{name}/" for name in EXCLUDED_AT_TOP]
     leftovers += [f"{Path(name).parent}/" for name in listed if Path(name).name == "pyvenv.cfg"]
-    return [name for name in listed if not name.startswith(tuple(leftovers))]
+    return [name for name in listed if not name.startswith(tuple(leftovers)) and not matches(name, exclude)]
 
 
-def write_archive(root: Path, stream: BinaryIO) -> str:
+def write_archive(root: Path, stream: BinaryIO, exclude: Collection[str] = ()) -> str:
     """Write a project as tar.gz, and return its hash; equal contents give an equal hash anywhere, any time."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name in members(root):
+        for name in members(root, exclude):
             add(archive, root, name)
     content = plain.getvalue()
     with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0, filename="", compresslevel=6) as packed:
@@ -134,6 +145,12 @@ def to_prune(releases: Collection[Installed], protected: Collection[str], keep: 
     kept = [each.name for each in complete if each.name in protected]
     kept += [each.name for each in complete if each.name not in protected][: max(keep - len(kept), 0)]
     return sorted(each.name for each in releases if each.name not in kept and each.name not in protected)
+
+
+def commands_of(value: Sequence[object]) -> list[list[str]]:
+    """Commands as lists of words; a single one may stand alone."""
+    listed = [list(each) for each in value if isinstance(each, (list, tuple))] or [list(value)]
+    return [[str(word) for word in command] for command in listed if command]
 
 
 def lock_file(names: Collection[str]) -> str | None:

@@ -39,12 +39,17 @@ def cell(key: str, value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
+def results_of(backend: Mapping[str, Any]) -> str:
+    """Where results are kept."""
+    return backend["url"] or ("the application's own" if backend["kind"] == "application" else "-")
+
+
 def plan_table(plan: Mapping[str, Any]) -> str:
     """The plan of one host: its units, and the broker's queues."""
     rows = [[cell(key, unit[key]) for key in UNIT_COLUMNS.values()] for unit in plan["units"]]
     broker = plan["broker"]
     lines = table(list(UNIT_COLUMNS), rows) if rows else ["no worker runs on this host"]
-    lines += ["", f"broker            {broker['url']}", f"result backend    {plan['result_backend']['url'] or '-'}"]
+    lines += ["", f"broker            {broker['url']}", f"result backend    {results_of(plan['result_backend'])}"]
     if broker["kind"] == "redis":
         lines += [
             f"queues            {', '.join(broker['queues'])} (lists, exchange '{broker['exchange']}', direct)",

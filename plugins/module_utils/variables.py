@@ -73,7 +73,7 @@ def _shown(value: Any, option: Mapping[str, Any]) -> str:
         return "empty"
     if isinstance(value, (bool, int, float)) and not option.get("no_log"):
         return str(value).lower() if isinstance(value, bool) else str(value)
-    if isinstance(value, str) and not option.get("no_log") and not re.search(r"//\S*@", value):
+    if isinstance(value, str) and not option.get("no_log") and not re.search(r"//\S*[@?]", value):
         return repr(str(value) if len(value) <= SHOWN else f"{value[:SHOWN]}...")
     return kind_of(value)
 

@@ -27,6 +27,12 @@ options:
     description: The plan's part C(audit); and C(sentry), whether errors are reported.
     type: dict
     required: true
+  next:
+    description: What the release's processes are about to get, as JSON with C(settings), C(credentials), C(etc) and
+      C(runtime);
+      empty for what the host has.
+    type: str
+    default: ""
   accept:
     description: Findings that are right here, as C(id), C(task) (may be left out) and C(reason).
     type: list
@@ -89,6 +95,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 
 #: Exit codes of the program: nothing blocks, something does.
 ANSWERED = (0, 1)
@@ -108,7 +115,13 @@ def command(params: Mapping[str, Any]) -> list[str]:
 
 def answer(params: Mapping[str, Any]) -> dict[str, Any]:
     """Run the audit, and return its answer."""
-    environment = {**os.environ, **({"CELERY_RELEASE": params["release"]} if params["release"] else {})}
+    with trial(params["next"]) as following:
+        release = {"CELERY_RELEASE": params["release"]} if params["release"] else {}
+        return asked(params, {**os.environ, **following, **release})
+
+
+def asked(params: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the program answers in this environment."""
     try:
         done = subprocess.run(
             command(params),
@@ -146,6 +159,7 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "release": {"type": "str", "default": ""},
             "plan": {"type": "dict", "required": True},
+            "next": {"type": "str", "default": "", "no_log": True},
             "accept": {"type": "list", "elements": "dict", "default": []},
             "enforce": {"type": "bool", "default": True},
             "broker": {"type": "bool", "default": True},

@@ -78,6 +78,12 @@ options:
         description: Whether to leave a file that is there as it is, because a service keeps its own state in it.
         type: bool
         default: false
+      claim:
+        description:
+          - Makes the file the mark of whose the host is. The names of the deployment whose mark may stand there.
+          - Where it is another's, no file of the task is changed, and the task fails.
+        type: list
+        elements: str
       _members:
         description: Internal use only.
         type: list
@@ -126,6 +132,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils import ownership
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import IGNORED, list_files, parse_mode, unpack
 
 LONGEST_DIFF = 256 * 1024
@@ -344,6 +351,7 @@ ENTRY: dict[str, dict[str, Any]] = {
     "keep": {"type": "str"},
     "secret": {"type": "bool", "default": False, "no_log": False},
     "once": {"type": "bool", "default": False},
+    "claim": {"type": "list", "elements": "str"},
     "_members": {"type": "list", "elements": "str"},
 }
 
@@ -358,6 +366,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     contents = unpack(module.params["_contents"])
+    claims = (entry for entry in module.params["files"] if entry["claim"])
+    for problem in (ownership.problem(ownership.found(entry["path"]), entry["claim"]) for entry in claims):
+        if problem:
+            module.fail_json(msg=f"{problem[0].upper()}{problem[1:]}.", changed_paths=[])
     work = Converger(check_mode=module.check_mode)
     for entry in module.params["files"]:
         try:

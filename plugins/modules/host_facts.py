@@ -70,6 +70,11 @@ listening:
   type: list
   elements: dict
   returned: always
+deployment:
+  description: Whose the host is, as its mark says; empty where it is nobody's.
+  type: dict
+  returned: always
+  sample: {"deployment": "shop.celery:app", "host": "server", "inventory": "single"}
 clock:
   description: Two numbers of seconds; the host's clock is ahead of the controller's by something between them.
   type: list
@@ -88,6 +93,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils import ownership
 
 LISTEN = "0A"
 #: File systems that hold files, and not what a kernel shows or keeps in memory.
@@ -195,6 +201,7 @@ def look(python: str) -> dict[str, Any]:
         "memory": memory_of(Path("/proc/meminfo").read_text()),
         "free": free(),
         "listening": listening(),
+        "deployment": ownership.found(),
         "time": time.time(),
     }
 

@@ -54,6 +54,11 @@ options:
     type: list
     elements: str
     default: []
+  exclude:
+    description: What of a project's directory does not belong to the release, by name, or with a slash by path.
+    type: list
+    elements: str
+    default: []
   keep:
     description: Number of releases to keep, the current and the previous one included.
     type: int
@@ -74,6 +79,12 @@ options:
       - Command on the host that runs another one in the release whose folder C($CELERY_RELEASE) names, with the
         credentials of the real processes. Without it the import sees no credentials.
     type: path
+  next:
+    description: What the release's processes are about to get, as JSON with C(settings), C(credentials), C(etc) and
+      C(runtime);
+      empty for what the host has.
+    type: str
+    default: ""
   free_space:
     description: MiB that must be free before a release is built.
     type: int
@@ -196,6 +207,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
+from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
     TIMED_OUT,
     UV_VERSION,
@@ -445,7 +457,10 @@ class Builder:
             command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
             environment["CELERY_RELEASE"] = str(self.folder)
             identity = {}
-        code, output = run_for(seconds + 10, command, environment, str(self.src), identity if os.geteuid() == 0 else {})
+        with trial(self.params["next"]) as following:
+            environment |= following
+            as_user = identity if os.geteuid() == 0 else {}
+            code, output = run_for(seconds + 10, command, environment, str(self.src), as_user)
         if code == TIMED_OUT:
             raise BuildError(
                 f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
@@ -469,11 +484,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "app": {"type": "str"},
     "user": {"type": "str", "default": "celery"},
     "requirements": {"type": "list", "elements": "str", "default": []},
+    "exclude": {"type": "list", "elements": "str", "default": []},
     "keep": {"type": "int", "default": 3},
     "version": {"type": "str"},
     "import_check": {"type": "bool", "default": True},
     "import_timeout": {"type": "int", "default": 60},
     "launcher": {"type": "path"},
+    "next": {"type": "str", "default": "", "no_log": True},
     "free_space": {"type": "int", "default": 500},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "tools": {"type": "path", "default": "/opt/celery/tools"},

@@ -216,5 +216,6 @@ class Deployment:
         yield from host_rules.same_port(values)
         facts = host.own.get(FACTS)
         if isinstance(facts, Mapping) and "system" in facts:
-            skew = host.scope(COMMON)["celery_clock_skew"]
-            yield from host_rules.problems(facts, values, host.plan, skew)
+            common = host.scope(COMMON)
+            names = [str(common[name]) for name in ("celery_deployment", "celery_replaces")]
+            yield from host_rules.problems(facts, values, host.plan, common["celery_clock_skew"], names)

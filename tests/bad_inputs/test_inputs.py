@@ -61,6 +61,10 @@ APPLICATION = {
     ),
     "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
     "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
+    "commands and words of one": only(
+        "app_once", [["true"], "python", "x"], "mixes words and lists", "write each command"
+    ),
+    "an empty command": only("app_audit", [["true"], []], "has an empty one", "write each command"),
     "an audit that is one text": only("app_audit", "python -m shop.check", "write"),
     "nothing to go back to": only("app_keep", 1, "write a whole number, 2 or more"),
 }
@@ -213,6 +217,41 @@ SETTINGS = {
         ("celery_settings has 'CELERY_ACKS_LATE'", "write Celery's names in lower case"),
         {"celery_settings": {"CELERY_ACKS_LATE": True}},
     ),
+    "an address with a password among the settings": Case(
+        ("celery_settings.cache.place[1] is an address with a password", "write it into celery_secret_environment"),
+        {"celery_settings": {"cache": {"place": ["redis://h/1", "rediss://:kept-quiet/set-21@h/1?db=1"]}}},
+        hidden=("set-21",),
+    ),
+    "an address with a password in its query among the settings": Case(
+        ("celery_settings.hook is an address with a password", "write it into celery_secret_environment"),
+        {"celery_settings": {"hook": "https://h/x?a=1&access_token=kept-quiet-set-22"}},
+        hidden=("kept-quiet-set-22",),
+    ),
+    "a password among the settings": Case(
+        ("celery_settings.redis_password is secret by its name", "write it into celery_secret_environment"),
+        {"celery_settings": {"redis_password": "kept-quiet-set-23"}},
+        hidden=("kept-quiet-set-23",),
+    ),
+    **{
+        f"verification by {name}: {options}": Case(
+            (f"celery_settings.{name}{where}", "could be the server", "celery_tls_ca_certificate"),
+            {"celery_settings": {name: options}},
+        )
+        for name, options, where in (
+            ("redis_backend_use_ssl", {"ssl_cert_reqs": "none"}, ".ssl_cert_reqs is 'none'"),
+            ("redis_backend_use_ssl", {"ssl_cert_reqs": "CERT_OPTIONAL"}, ".ssl_cert_reqs is 'CERT_OPTIONAL'"),
+            ("redis_backend_use_ssl", {"ssl_check_hostname": False}, ".ssl_check_hostname is False"),
+            ("broker_use_ssl", {"cert_reqs": 0}, ".cert_reqs is 0"),
+        )
+    },
+    "TLS that is switched on": Case(
+        ("celery_settings.broker_use_ssl is True", "remove it"), {"celery_settings": {"broker_use_ssl": True}}
+    ),
+    "an address with a password in the plain environment": Case(
+        ("celery_environment.DATABASE_URL is an address with a password", "celery_secret_environment"),
+        {"celery_environment": {"DATABASE_URL": "postgres://shop:kept-quiet-env-24@db/shop"}},
+        hidden=("kept-quiet-env-24",),
+    ),
     "settings as a list": only("celery_settings", ["timezone"], "write a mapping"),
     "an environment of lists": Case(
         ("celery_environment.HOSTS is a list", "write a text in quotes"), {"celery_environment": {"HOSTS": ["a"]}}
@@ -308,13 +347,42 @@ BROKERS = {
         "celery_broker_password",
         hidden=("kept-quiet-url-99",),
     ),
+    "a password in the query of the broker's URL": only(
+        "celery_broker",
+        "amqps://user@mq/x?heartbeat=10&%70assword=kept-quiet-url-97",
+        "has a login in its query",
+        "celery_broker_password",
+        hidden=("kept-quiet-url-97",),
+    ),
+    "a password in the query of the backend's URL": only(
+        "celery_result_backend",
+        "rediss://cache/0?username=ops&password=kept-quiet-url-96",
+        "has a login in its query",
+        "celery_result_password",
+        hidden=("kept-quiet-url-96",),
+    ),
+    "a broker that nobody verifies": only(
+        "celery_broker", "rediss://mq/0?ssl_cert_reqs=none", "how the server is verified", "celery_tls_ca_certificate"
+    ),
+    "a query that overrules the plan": only("celery_broker", "amqp://mq/x?heartbeat=0", "has a query", "its '?'"),
     "a broker without a host": only("celery_broker", "amqp://", "names no host", "write it like"),
     "a broker's port": only(
         "celery_broker", "amqp://user@mq:99999/x", "is not a URL that can be read", "write it like"
     ),
-    "a backend that is a database": only(
-        "celery_result_backend", "db+postgresql://user@db/results", "a database", "write redis, none"
+    **{
+        f"the application's own backend {url.split(':')[0]}": only(
+            "celery_result_backend",
+            url,
+            "configures itself",
+            "write 'celery_result_backend: application'",
+            hidden=("kept-q",),
+        )
+        for url in ("django-db", "db+postgresql://user:kept-quiet-url-95@db/results", "cache+memcached://c/", "s3://x")
+    },
+    "results in queues": only(
+        "celery_result_backend", "rpc://", "knows no chords", "write redis, none, or application"
     ),
+    "a backend of no kind": only("celery_result_backend", "reddis", "unknown kind", "write redis, none, application"),
     "a password in the backend's URL": only(
         "celery_result_backend",
         "redis://:kept-quiet-url-98@cache/0",
@@ -329,6 +397,19 @@ BROKERS = {
         "celery_broker", "amqp://user@mq1;amqp://user@mq2", "names more than one host", "write it like"
     ),
     "a broker with a blank": only("celery_broker", "amqp://my user@mq/x", "contains a blank", "write it like"),
+    "a source with a token": only(
+        "app_source",
+        "https://example.org/shop.whl?token=kept-quiet-token-64",
+        "write the directory or the wheel",
+        hidden=("kept-quiet-token-64",),
+    ),
+    "a repository with a login": only(
+        "rabbitmq_repository",
+        {"uris": "https://robot:kept-quiet-apt-65@apt.example.org/x", "suites": "x", "key": __file__},
+        "rabbitmq_repository.uris holds a login",
+        "/etc/apt/auth.conf.d",
+        hidden=("kept-quiet-apt-65",),
+    ),
     "a requirement with a login": only(
         "app_requirements",
         ["shop @ https://robot:kept-quiet/robot-63@git.example.org/shop.whl"],
@@ -760,6 +841,18 @@ HOSTS = {
     "Ubuntu": Case(("the host runs ubuntu 24.04", "use Debian 12"), facts={"system": "ubuntu", "version": "24.04"}),
     "an old Debian": Case(("the host runs debian 11", "use Debian 12"), facts={"version": "11"}),
     "an old systemd": Case(("systemd 247", "252 or newer"), facts={"systemd": 247}),
+    "a host of another deployment": Case(
+        (
+            "that of the deployment 'blog.celery:app' (there called 'web1', in the inventory 'blog')",
+            "write 'celery_replaces: blog.celery:app'",
+        ),
+        facts={"deployment": {"deployment": "blog.celery:app", "host": "web1", "inventory": "blog"}},
+    ),
+    "a host of another deployment of the same application": Case(
+        ("that of the deployment 'shop.celery:app'", "this one, 'shop-eu'", "use another host"),
+        {"celery_deployment": "shop-eu"},
+        facts={"deployment": {"deployment": "shop.celery:app"}},
+    ),
     "no systemd": Case(("no systemd", "252 or newer"), facts={"systemd": 0}),
     "an old Python": Case(("a Python 3.9.2", "write the path of one that is 3.11"), facts={"python": [3, 9, 2]}),
     "no Python": Case(
@@ -813,6 +906,18 @@ for table in (*SAID_BY_HAND, TYPES, NAMES):
     CASES |= table
 
 
+def as_texts() -> dict[str, str]:
+    """The default of each number and truth of every role, as an inventory in INI format gives it."""
+    files = (ROOT / "roles").glob("*/meta/argument_specs.yml")
+    specs = [yaml.safe_load(file.read_text())["argument_specs"]["main"]["options"] for file in files]
+    return {
+        name: str(option["default"]).lower()
+        for options in specs
+        for name, option in options.items()
+        if option["type"] in ("bool", "int", "float") and not isinstance(option["default"], str)
+    }
+
+
 ACCEPTED = {
     "one host": Case(()),
     "several hosts": Case((), base="several"),
@@ -822,15 +927,32 @@ ACCEPTED = {
     "own names": Case(
         (), {"celery_own_variables": ["app_color", "worker_shift_*"], "app_color": 1, "worker_shift_a": 2}
     ),
-    "texts for numbers, as INI files have them": Case((), {"flower_port": "5556", "flower_allow_public": "false"}),
+    "texts for numbers and truths, as INI files have them": Case((), as_texts()),
+    "texts for numbers and truths of Redis": replicas(**as_texts()),
+    "a host of its own": Case((), facts={"deployment": {"deployment": "shop.celery:app", "host": "old-name"}}),
+    "a host of the one that it replaces": Case(
+        (), {"celery_replaces": "store.celery:app"}, facts={"deployment": {"deployment": "store.celery:app"}}
+    ),
+    "one truth, written in several ways": cluster(
+        celery_tls=True, hosts={"node2": {"celery_tls": "true"}, "node3": {"celery_tls": "yes"}}
+    ),
     "a port of our own": Case(
         (), facts={"listening": [{"port": 5672, "address": "::", "unit": "rabbitmq-server.service"}]}
+    ),
+    "the application's own results": Case(
+        (),
+        {"celery_result_backend": "application"},
+        without=("celery_result_password",),
+        groups={"backend": []},
     ),
     "no results, no tracker": Case(
         (),
         {"celery_result_backend": "none"},
         without=("celery_result_password", "celery_sentry_dsn", *(name for name in SECRETS if "bugsink" in name)),
         groups={"backend": [], "tracker": []},
+    ),
+    "several commands": Case(
+        (), {"app_once": [["python", "manage.py", "migrate"], ["true"]], "app_audit": ["true", 1]}
     ),
     "an expression": Case((), text='celery_default_queue: "{{ celery_workers | first }}"'),
     "one host of several": Case(

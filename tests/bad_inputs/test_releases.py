@@ -162,6 +162,30 @@ def test_a_release(name: str, operator: Operator, shop: Path) -> None:
 
 
 @pytest.mark.usefixtures("old_release_runs")
+def test_site_that_the_audit_refuses_writes_nothing_that_a_process_reads(
+    operator: Operator, shop: Path, on_host: Callable[[str], str]
+) -> None:
+    """Neither settings nor credentials: a worker that restarts now starts as before."""
+    files = "sha256sum /etc/celery/settings.json /etc/celery/credentials/*.json"
+    before = on_host(files)
+    with (shop / "shop/celery.py").open("a") as opened:
+        opened.write("\napp.conf.task_always_eager = True\n")
+
+    code, output = operator.run(
+        "site",
+        app_source=str(shop),
+        celery_settings={"result_expires": 3601},
+        celery_secret_environment={"ADDED": "value-of-a-test"},
+        celery_audit_accept=[],
+    )
+
+    assert code != 0
+    assert "task_always_eager is on" in said(output)
+    assert on_host(files) == before
+    assert on_host("ls -d /run/celery-next.* 2>/dev/null || echo gone") == "gone\n"
+
+
+@pytest.mark.usefixtures("old_release_runs")
 def test_a_rollback_with_nothing_to_go_back_to(operator: Operator, on_host: Callable[[str], str]) -> None:
     on_host("rm -f /opt/celery/app/previous")
     code, output = operator.run("rollback")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from verification.background import Background
 from verification.node import Node
@@ -27,6 +29,15 @@ def test_shows_every_worker_of_the_plan(node: Node, flower: Web) -> None:
     poll(lambda: wanted <= alive(), 15, pause=1)
     seen = alive()
     assert wanted <= seen, f"Flower does not hear of {', '.join(sorted(wanted - seen))}"
+
+
+def test_shows_no_secret(node: Node, flower: Web) -> None:
+    """Among what the workers tell it of their configuration, which its pages and its API show."""
+    told = flower.get("/api/workers?refresh=1")
+    assert all(told.get(name, {}).get("conf") for name in node.host.plan["nodes"]), f"Flower knows {sorted(told)} only"
+    text = json.dumps(told)
+    shown = sorted(name for name, secret in node.host.secrets.items() if json.dumps(secret)[1:-1] in text)
+    assert not shown, f"Flower shows {', '.join(shown)}"
 
 
 @pytest.mark.rabbitmq

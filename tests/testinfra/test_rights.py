@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 from verification import expected
@@ -110,7 +111,29 @@ def test_an_application_elsewhere_sends_with_what_the_plan_prints(node: Node) ->
         if "sentinel_kwargs" in options:
             login = {**options["sentinel_kwargs"], "password": host[secret]}
             settings[OPTIONS[key]] = {**options, "sentinel_kwargs": login}
-    data = {"settings": settings, "task": "shop.tasks.ping", "timeout": 60}
-    answers = node.call(elsewhere, data, python(host))
-    assert len(answers) == 2 * len(settings["task_queues"])
-    assert set(answers) <= set(host.plan["nodes"])
+    sends_to_every_queue(node, python(host), settings=settings)
+
+
+@pytest.mark.shop
+@pytest.mark.producers
+@pytest.mark.on("worker", first=True)
+def test_a_web_process_here_sends_with_the_credential_of_its_unit(node: Node) -> None:
+    """As the README says; nothing secret is in its environment."""
+    host = node.host
+    unit = [
+        "systemd-run --quiet --pipe --wait --collect",
+        f"--property=User={host['celery_user']}",
+        f"--property=LoadCredential=celery:{host['celery_etc']}/producer",
+        f"--setenv=PYTHONPATH={host['celery_home']}/runtime",
+        f"--setenv=CELERYOPS_SETTINGS={host['celery_etc']}/settings.json",
+        "--setenv=CELERY_LOADER=celeryops_runtime.loader:Producer",
+    ]
+    sends_to_every_queue(node, " ".join([*unit, python(host)]))
+
+
+def sends_to_every_queue(node: Node, interpreter: str, **more: Any) -> None:
+    queues = list(node.host.plan["broker"]["queues"])
+    data = {"queues": queues, "task": "shop.tasks.ping", "timeout": 60, **more}
+    answers = node.call(elsewhere, data, interpreter)
+    assert len(answers) == 2 * len(queues)
+    assert set(answers) <= set(node.host.plan["nodes"])

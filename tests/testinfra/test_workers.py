@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -73,6 +74,13 @@ def test_settings(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> N
         if name not in structured and said["conf"].get(name) not in (wanted, MASKED)
     ]
     assert not differing, f"{worker['node']}: {'; '.join(differing)}"
+
+
+def test_tells_no_secret(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> None:
+    """Whatever the application calls the setting that holds it."""
+    text = json.dumps(said)
+    told = sorted(name for name, secret in node.host.secrets.items() if json.dumps(secret)[1:-1] in text)
+    assert not told, f"{worker['node']} answers an inspect command with {', '.join(told)}"
 
 
 def test_runs_as_the_process_that_systemd_watches(node: Node, worker: dict[str, Any], said: dict[str, Any]) -> None:

@@ -84,6 +84,22 @@ class TestRole:
                 assert commented, f"{path}: no comment above {line}"
 
 
+def test_a_truth_may_be_a_text() -> None:
+    """An INI inventory, and -e, give texts: 'false' is true wherever it is not converted."""
+    truths = {name for role in ROLES for name, option in options_of(role).items() if option["type"] == "bool"}
+    bare = re.compile(rf"(?<![\w.'])({'|'.join(truths)})\b(?!\s*\|\s*bool\b)(?!\s*:|')")
+    passed_on = re.compile(r"^\w+: \"{{ \w+ }}\"$")  # by a default to a variable that is a truth, too
+    root = ROLES[0].parent.parent
+    used = [path for kind in ("tasks", "defaults", "vars", "templates") for path in root.glob(f"roles/*/{kind}/*")]
+    wrong = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for path in [*used, *root.glob("playbooks/**/*.yml")]
+        for line in path.read_text().splitlines()
+        if bare.search(re.sub(r"(^|\s)#.*", "", line)) and not passed_on.match(line)
+    ]
+    assert not wrong, "write '| bool' behind each"
+
+
 def test_the_generated_pages_are_up_to_date() -> None:
     generate = ROLES[0].parent.parent / "docs/generate.py"
     done = subprocess.run([sys.executable, generate, "--check"], capture_output=True, text=True, check=False)

@@ -425,6 +425,21 @@ def own(authority: str, authority_key: str, **given: Any) -> dict[str, Any]:
     return values({"authority": authority, "authority_key": authority_key}, **given)
 
 
+def test_without_what_makes_certificates_only_brought_ones_are_possible(
+    ca: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ansible-core alone has no community.crypto."""
+
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(tls.importlib, "import_module", missing)
+    (said,) = tls.problems(values(), NOW)
+    assert "community.crypto" in said
+    assert "install requirements/tls.txt" in said
+    assert tls.problems(brought(*ca.of_host(*NAMES), ca.pem), NOW) == []
+
+
 def test_nothing_yet_is_fine() -> None:
     assert tls.problems(values(), NOW) == []
 

@@ -22,6 +22,7 @@ UNIT, NODE, QUEUE = "celery-worker-legacy@1.service", "legacy-1@server", "legacy
 LEFT = {
     "/etc/celery/credentials/celery.json",
     "/etc/celery/settings.json",
+    "/etc/celeryops.json",
     "/etc/systemd/system/celery-worker-legacy@.service",
     "/etc/systemd/system/celery-probe.service",
     "/etc/systemd/system/celery-probe.timer",
@@ -96,6 +97,7 @@ def test_nothing_else_is_on_the_host(host: Any) -> None:
     """No release, beat, Flower, broker's configuration or user; nothing that was there is another."""
     new = host.check_output(
         "find /etc /opt /srv /usr /var/lib -xdev -newercc /srv/legacy/installed -not -type d"
-        " -not -path '*/__pycache__/*' -not -path '/opt/celery/runtime/*' -not -path '/var/lib/redis/*'"
+        " -not -path '*/__pycache__/*' -not -path '/var/lib/redis/*'"
+        " -not -path '/opt/celery/runtime/*' -not -path '/opt/celery/next/*'"
     )
     assert set(new.split()) == LEFT

@@ -38,14 +38,27 @@ def problems(values: Mapping[str, Any]) -> list[str]:
                 f"app_requirements holds '{shown(str(requirement))}', which is not pinned; write it like redis==8.1.0"
             )
     for name in ("app_audit", "app_once"):
-        if not isinstance(values.get(name) or [], (list, tuple)):
-            found.append(f"{name} is one text; write the command and its arguments as a list, like [python, -m, shop]")
+        found += _commands(name, values.get(name) or [])
     found += _audit(values.get("celery_audit", "enforce"), values.get("celery_audit_accept") or [])
     keep = str(values.get("app_keep", ""))
     if not keep.isdigit() or int(keep) < 2:
         found.append(f"app_keep is {keep!r}, which would leave nothing to go back to; write a whole number, 2 or more")
     found += count("app_free_space", values.get("app_free_space", 500), 0)
     return found
+
+
+def _commands(name: str, value: Any) -> list[str]:
+    """A command is a list of words, and several are a list of such lists."""
+    if not isinstance(value, (list, tuple)):
+        return [f"{name} is one text; write the command and its arguments as a list, like [python, -m, shop]"]
+    listed = [isinstance(each, (list, tuple)) for each in value]
+    words = [word for each in value for word in (each if isinstance(each, (list, tuple)) else [each])]
+    if len(set(listed)) > 1 or not all(value) or not all(isinstance(word, (str, int, float)) for word in words):
+        return [
+            f"{name} mixes words and lists, or has an empty one; write each command as a list of texts, like "
+            "[[python, manage.py, migrate], [python, manage.py, loaddata, countries]]"
+        ]
+    return []
 
 
 def _audit(mode: Any, accepted: Any) -> list[str]:

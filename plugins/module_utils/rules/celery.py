@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils import addresses
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan
 from ansible_collections.celeryops.stack.plugins.module_utils.variables import kind_of
 
@@ -64,6 +65,8 @@ def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     found = _options(values.get("celery_service_options"))
     for variable in ("celery_environment", "celery_secret_environment"):
         found += _environment(variable, values.get(variable))
+    found += addresses.environment_problems("celery_environment", values.get("celery_environment"))
+    found += addresses.settings_problems("celery_settings", values.get("celery_settings"))
     found += _places(values)
     authority = str(values.get("celery_tls_ca_certificate") or "")
     if authority and not os.path.isfile(authority):

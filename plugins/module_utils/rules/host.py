@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils import ownership
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import bytes_of
 
 #: Debian's releases that this collection is tested on.
@@ -43,7 +44,11 @@ DATA = {
 
 
 def problems(
-    facts: Mapping[str, Any], services: Mapping[str, Mapping[str, Any]], plan: Mapping[str, Any], skew: object = None
+    facts: Mapping[str, Any],
+    services: Mapping[str, Mapping[str, Any]],
+    plan: Mapping[str, Any],
+    skew: object = None,
+    names: Collection[str] = (),
 ) -> list[str]:
     """One sentence for each fault.
 
@@ -52,8 +57,10 @@ def problems(
         services: the values of each role of this host, by the role's name.
         plan: the host's plan; empty where there is none.
         skew: seconds that the host's clock may differ from the controller's.
+        names: of the deployment, now and before.
     """
     return [
+        *filter(None, [ownership.problem(facts.get("deployment") or {}, names)]),
         *_system(facts),
         *_python(facts),
         *_memory(facts.get("memory"), services, plan),

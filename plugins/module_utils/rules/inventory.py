@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import KINDS
+from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import truth
 
 #: Groups that are not ours, however much they look like it.
 _FOREIGN = ("all", "ungrouped")
@@ -98,7 +99,8 @@ def _differing(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     found = []
     for variable, default in COMMON.items():
         values = {name: variables.get(variable) or default for name, variables in hosts.items()}
-        given = {name: str(value) for name, value in values.items() if value is not None}
+        meant = truth if isinstance(default, bool) else str
+        given = {name: meant(value) for name, value in values.items() if value is not None}
         first = next(iter(given), "")
         if others := [name for name, value in given.items() if value != given[first]]:
             found.append(

@@ -208,6 +208,11 @@ def _source(repository: object, version: object) -> list[str]:
         found.append(f"rabbitmq_repository has no {', '.join(missing)}: write it, or {{}} for Debian's own package.")
     elif repository and not Path(str(repository["key"])).is_file():
         found.append(f"rabbitmq_repository.key is {repository['key']}, which is no file here: save it there.")
+    if re.search(r"//\S*@|\?", str(repository.get("uris"))):
+        found.append(
+            "rabbitmq_repository.uris holds a login, and everybody on a host can read apt's sources: write the address "
+            "without it, and the login into a file below /etc/apt/auth.conf.d on the hosts."
+        )
     if not re.fullmatch(r"([0-9][0-9A-Za-z.+:~-]*)?", str(version)):
         found.append(f"rabbitmq_version is {version!r}: write a version, or how it begins, such as 4.1.")
     return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,8 +30,21 @@ def problems(values: Mapping[str, Any], now: datetime | None = None) -> list[str
     found = [] if str(values["tls_directory"]).startswith("/") else ["tls_directory is no absolute path: write one."]
     if any(values[f"tls_{name}"] for name in FILES):
         return found + _brought(values, now)
-    found += _lifetime(values)
+    found += _lifetime(values) + _maker()
     return found or _own_authority(values, now)
+
+
+def _maker() -> list[str]:
+    """What makes certificates may be missing: ansible-core alone has it not."""
+    try:
+        importlib.import_module("ansible_collections.community.crypto")
+    except ImportError:
+        return [
+            "celery_tls is true, and the collection community.crypto, which makes the certificates, is not on this "
+            "machine: install requirements/tls.txt with pip, or run 'ansible-galaxy collection install "
+            "community.crypto'."
+        ]
+    return []
 
 
 def _lifetime(values: Mapping[str, Any]) -> list[str]:

@@ -50,8 +50,8 @@ def placeholder(variable: str, value: object) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """A text for a sentence, without the login that an address in it may hold."""
-    return re.sub(r"//\S*@", "//...@", text)
+    """A text for a sentence, without the login that an address in it may hold, and without its query."""
+    return re.sub(r"(//[^\s?]*)\?\S*", r"\1?...", re.sub(r"//\S*@", "//...@", text))
 
 
 def address(variable: str, value: object, allow_public: object = False, allow_variable: str = "") -> list[str]:
@@ -80,6 +80,11 @@ def count(variable: str, value: object, smallest: int = 1, largest: int | None =
     except ValueError:
         return wrong
     return wrong if number < smallest or (largest is not None and number > largest) else []
+
+
+def truth(value: object) -> bool:
+    """Whether a value means true; inventories in INI format, and -e, have texts for it."""
+    return str(value).strip().lower() in ("true", "yes", "on", "1", "t", "y")
 
 
 def size(variable: str, value: object, smallest: int = 0) -> list[str]:

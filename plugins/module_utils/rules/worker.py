@@ -15,10 +15,11 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     plan, found = plan_or_problems(values.get("declaration") or {})
     if not values.get("celery_broker_password"):
         found.append("celery_broker_password is not set; write the broker's password for the workers into a vault")
-    if plan and plan["result_backend"]["kind"] != "none" and not values.get("celery_result_password"):
+    backend = plan["result_backend"] if plan else {"kind": "none"}
+    if backend["kind"] != "none" and backend["user"] and not values.get("celery_result_password"):
         found.append(
             "celery_result_password is not set; write the result backend's password into a vault, "
-            "or 'celery_result_backend: none'"
+            "or 'celery_result_backend: none' or application"
         )
     found += check.count("worker_surge", values.get("worker_surge"), 0)
     return found

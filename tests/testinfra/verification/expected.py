@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from verification.facts import Deployment, Host
 from verification.parsing import seconds
@@ -67,7 +67,7 @@ def encrypted(host: Host) -> dict[str, str]:
     """The services of this host that speak TLS only, each with the folder of its certificate."""
     switches = {"rabbitmq": "rabbitmq", "management": "rabbitmq", "redis": "redis", "sentinel": "redis"}
     here = listening(host)
-    return {name: f"/etc/{of}/tls" for name, of in switches.items() if name in here and host[f"{of}_tls"]}
+    return {name: f"/etc/{of}/tls" for name, of in switches.items() if name in here and host.says(f"{of}_tls")}
 
 
 def worker_properties(host: Host, unit: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def former_users(host: Host) -> set[str]:
 
 def user_of(url: str) -> str:
     """Who connects by a URL."""
-    return urlsplit(url.split(";")[0]).username or ""
+    return unquote(urlsplit(url.split(";")[0]).username or "")
 
 
 def with_login(url: str, user: str, password: str) -> str:
@@ -224,4 +224,6 @@ def secret_places(host: Host) -> list[str]:
     for group, variable in places.items():
         if group in host.groups:
             found.append(f"{host[variable]}/credentials" if variable == "celery_etc" else host[variable])
+            if variable == "celery_etc" and host.plan["broker"]["producer_user"]:
+                found.append(f"{host[variable]}/producer")
     return list(dict.fromkeys(found))

@@ -48,6 +48,10 @@ class Host:
     def __getitem__(self, variable: str) -> Any:
         return self.variables[variable]
 
+    def says(self, variable: str) -> bool:
+        """Whether a variable is true; inventories in INI format have texts for it."""
+        return str(self.variables.get(variable)).lower() in ("true", "yes", "on", "1")
+
     @property
     def plan(self) -> Mapping[str, Any]:
         """What the declaration means for this host."""
@@ -91,7 +95,7 @@ class Deployment:
             "rabbitmq": plan["broker"]["kind"] == "rabbitmq" and self.members("broker"),
             "cluster": plan["broker"]["nodes"] and self.members("broker"),
             "redis": self.members("backend") or (plan["broker"]["kind"] == "redis" and self.members("broker")),
-            "tls": self.hosts[0].variables.get("celery_tls"),
+            "tls": self.hosts[0].says("celery_tls"),
             "redis_broker": plan["broker"]["kind"] == "redis" and self.members("broker"),
             "replicated": plan["broker"].get("sentinel") and self.members("broker"),
             "flower_login": monitors and monitors[0]["flower_user"],

@@ -12,6 +12,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils import plan as pla
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import PlanError, make_plan, with_password
 from hypothesis import given
 from hypothesis import strategies as st
+from kombu.utils.url import url_to_parts
 
 SHOP: dict[str, Any] = {
     "celery_app": "shop.celery:app",
@@ -445,10 +446,41 @@ def test_a_broker_of_somebody_else() -> None:
     assert (broker["kind"], broker["vhost"], broker["port"], broker["user"]) == ("external", "shop", 5671, "me")
 
 
+def test_the_applications_own_results_are_the_applications_affair() -> None:
+    plan = plan_of(celery_result_backend="application", celery_topology={**cluster("here"), "backend": []})
+    assert (plan["result_backend"]["kind"], plan["result_backend"]["url"]) == ("application", "")
+    assert not {"result_backend", "result_expires", "result_extended"} & set(plan["settings"])
+    assert plan["settings"]["redis_socket_timeout"] == 15, "which may be a Redis"
+    assert "result_backend" not in plan["producer"]
+    assert "redis_socket_timeout" not in plan_of(celery_result_backend="none")["settings"]
+
+
 def test_password_goes_into_every_url_and_is_quoted() -> None:
     assert with_password("amqp://u@a:1/v;amqp://u@b:1/v", "p@/") == "amqp://u:p%40%2F@a:1/v;amqp://u:p%40%2F@b:1/v"
     assert with_password("amqp://u@a/v", "p", user="m") == "amqp://m:p@a/v"
     assert with_password("", "p") == ""
+
+
+def test_percent_encoded_logins_and_vhosts_mean_what_kombu_makes_of_them() -> None:
+    url = "amqp://shop%40eu@mq.example.org/%2Fteam%2Fshop"
+    plan = plan_of(celery_broker=url, celery_result_backend="redis://shop%2F1@cache.example.org/0")
+    broker, backend = plan["broker"], plan["result_backend"]
+
+    assert (broker["user"], broker["vhost"], backend["user"]) == ("shop@eu", "/team/shop", "shop/1")
+    assert {queue["vhost"] for queue in broker["objects"]["queues"]} == {"/team/shop"}
+    parts = url_to_parts(with_password(broker["url"], "p@ss/%41"))
+    assert (parts.username, parts.password, parts.path) == ("shop@eu", "p@ss/%41", "/team/shop")
+    parts = url_to_parts(with_password(backend["url"], "p@ss/%41"))
+    assert (parts.username, parts.password, parts.path) == ("shop/1", "p@ss/%41", "0")
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis", "amqp://mq/x", "redis://mq/0"])
+def test_a_user_with_odd_characters_is_the_one_that_processes_log_in_as(kind: str) -> None:
+    plan = plan_of(celery_broker=kind, celery_broker_user="a%b@c/d", celery_result_user="e%41:f")
+
+    for place, user in ((plan["broker"], "a%b@c/d"), (plan["result_backend"], "e%41:f")):
+        assert place["user"] == user
+        assert url_to_parts(with_password(place["url"], "p")).username == user
 
 
 # --- what it refuses ------------------------------------------------------------------------------------------
@@ -514,7 +546,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"celery_broker": "amqp://u:s3cret-pw@h/v"}, "put it into celery_broker_password (vault)"),
     ({"celery_broker": "amqp://"}, "celery_broker names no host"),
     ({"celery_broker": "amqp://h:port/v"}, "celery_broker is not a URL that can be read"),
-    ({"celery_result_backend": "db+sqlite:///x"}, "celery_result_backend uses 'db+sqlite', a database"),
+    (
+        {"celery_result_backend": "db+sqlite:///x"},
+        "celery_result_backend uses 'db+sqlite', which the application configures itself",
+    ),
     ({"celery_result_backend": "redis://u:s3cret-pw@h/0"}, "put it into celery_result_password (vault)"),
     ({"celery_broker": "redis", "celery_result_user": "celery"}, "give them different names"),
     ({"celery_generation": 0}, "celery_generation is 0; write a whole number from 1 to 9999"),

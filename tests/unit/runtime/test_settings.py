@@ -2,6 +2,7 @@
 """The plan's settings win, however and whenever an app sets its own."""
 
 import json
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -161,6 +162,26 @@ def test_one_call_gives_a_web_process_the_same(way: Callable[[], Celery], read_b
     assert app.conf.broker_url == BROKER
     assert app.conf.worker_prefetch_multiplier == 7
     assert app.amqp.queues["critical"].exchange.type == "topic"
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_web_process_gets_the_addresses_from_its_units_credentials(
+    settings_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    """Not from an environment in which whoever is that user would see them; what is there by hand goes first."""
+    urls = {"broker_url": "amqp://producer:p@mq/celery", "result_backend": "redis://results:r@cache/1"}
+    (tmp_path / "celery_celery.json").write_text(json.dumps(urls))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("CELERY_LOADER", "celeryops_runtime.loader:Producer")
+    if not by_hand:
+        monkeypatch.delenv("CELERY_BROKER_URL")
+    configured = Celery("x", loader="app")
+    producer.configure(configured)
+
+    for app in (constructor(), configured):
+        assert app.conf.broker_url == (BROKER if by_hand else urls["broker_url"])
+        assert app.conf.result_backend == urls["result_backend"]
+    assert ("CELERY_BROKER_URL" in os.environ) is by_hand
 
 
 @pytest.mark.parametrize("amqp", [True, False])

@@ -39,6 +39,20 @@ def test_what_belongs_to_a_release(tmp_path: Path) -> None:
     assert releases.members(project(tmp_path, *ours, *others)) == ours
 
 
+def test_what_is_kept_out_of_a_release(tmp_path: Path) -> None:
+    """By name anywhere, with a slash by the path from the top."""
+    ours = ["shop/a.py", "shop/media/__init__.py", "shop/uploads.py"]
+    others = ["media/x/y.jpg", "db.sqlite3", "shop/test.sqlite3", "uploads/x", "shop/uploads/x", "shop/tmp/a.log"]
+    root = project(tmp_path, *ours, *others)
+    exclude = ["/media", "*.sqlite3", "uploads", "shop/tmp/*"]
+    assert releases.members(root, exclude) == ours
+    assert releases.members(root) == sorted([*ours, *others])
+    first, second = io.BytesIO(), io.BytesIO()
+    before = releases.write_archive(root, first, exclude)
+    (root / "db.sqlite3").write_text("another order")
+    assert releases.write_archive(root, second, exclude) == before, "so it is no new release"
+
+
 def test_equal_contents_make_equal_archives(tmp_path: Path) -> None:
     first = project(tmp_path / "one", "b", "a/c")
     second = project(tmp_path / "two", "a/c", "b")

@@ -2,7 +2,7 @@
 """Secrets that systemd hands to the unit (``LoadCredential=``), put into the environment before the app is imported."""
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from celeryops_runtime import files
@@ -33,6 +33,8 @@ class Credentials:
     broker_url: str | None = None
     result_backend: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Which of the environment nobody may see.
+    secret: frozenset[str] = frozenset()
     sentry: Sentry | None = None
 
     def variables(self) -> dict[str, str]:
@@ -47,6 +49,11 @@ class Credentials:
             variables["SENTRY_ENVIRONMENT"] = self.sentry.environment
         return variables
 
+    def secrets(self) -> set[str]:
+        """What of it is secret as a whole; of an address only the password is."""
+        found = {self.environment.get(name, "") for name in self.secret}
+        return (found | {self.sentry.dsn if self.sentry else ""}) - {""}
+
 
 def _text(path: Path, content: Mapping[str, object], key: str) -> str | None:
     value = content.get(key)
@@ -55,12 +62,16 @@ def _text(path: Path, content: Mapping[str, object], key: str) -> str | None:
     return value or None
 
 
-def _celery(path: Path) -> tuple[str | None, str | None, dict[str, str]]:
+def _celery(path: Path) -> Credentials:
     content = files.read_object(path)
     environment = content.get("environment") or {}
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         raise ConfigurationError(f"{path}: environment must map names to texts.")
-    return _text(path, content, "broker_url"), _text(path, content, "result_backend"), environment
+    secret = content.get("secret") or []
+    if not isinstance(secret, list) or not all(isinstance(name, str) for name in secret):
+        raise ConfigurationError(f"{path}: secret must be a list of names in environment.")
+    broker_url, result_backend = (_text(path, content, name) for name in ("broker_url", "result_backend"))
+    return Credentials(broker_url, result_backend, environment, frozenset(secret))
 
 
 def _sentry(path: Path) -> Sentry | None:
@@ -78,8 +89,13 @@ def read(environ: Mapping[str, str]) -> Credentials:
     if not directory:
         return Credentials()
     celery, sentry = Path(directory, CELERY_FILE), Path(directory, SENTRY_FILE)
-    broker_url, result_backend, environment = _celery(celery) if celery.exists() else (None, None, {})
-    return Credentials(broker_url, result_backend, environment, _sentry(sentry) if sentry.exists() else None)
+    given = _celery(celery) if celery.exists() else Credentials()
+    return replace(given, sentry=_sentry(sentry) if sentry.exists() else None)
+
+
+def beside(environ: Mapping[str, str]) -> dict[str, str]:
+    """This environment and, where it says nothing else, the credentials of its unit: a web process has no launcher."""
+    return {**read(environ).variables(), **environ}
 
 
 def load(environ: MutableMapping[str, str]) -> Credentials:

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery.loaders.app import AppLoader
 
-from celeryops_runtime import delays, settings
+from celeryops_runtime import credentials, delays, settings
 
 #: The value of ``$CELERY_LOADER``.
 NAME = "celeryops_runtime.loader:Loader"
@@ -29,7 +29,7 @@ class Loader(AppLoader):
         it runs before the app has its signals.
         """
         delays.round_up()
-        settings.on_configure(self.app, settings.read(os.environ, sends_only=self.sends_only))
+        settings.on_configure(self.app, settings.read(credentials.beside(os.environ), sends_only=self.sends_only))
         return super().conf
 
 

@@ -36,7 +36,7 @@ def _service(watchdog: Watchdog, options: Options) -> dict[Any, Any]:
     def configure_worker(sender: str, instance: Any, **_: Any) -> None:
         # Only now: Celery's consumer keeps the task tracer that it finds when it is imported, and in pools without
         # child processes Sentry sees nothing of a task whose tracer it could not extend before.
-        from celeryops_runtime import consumer, events, warmstop
+        from celeryops_runtime import consumer, events, masking, warmstop
 
         app = instance.app
         settings.install(app, settings.read(os.environ))  # an app with a loader of its own has none yet
@@ -47,6 +47,7 @@ def _service(watchdog: Watchdog, options: Options) -> dict[Any, Any]:
         watchdog.report.status.node = sender
         app.steps["worker"].update({worker_step(watchdog), warmstop.worker_step(watchdog, options.stop_timeout)})
         consumer.install(app, watchdog, options)
+        masking.install(app, os.environ)
 
     def before_the_pool_starts(instance: Any, **_: Any) -> None:
         if options.at_most_once:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An application elsewhere that sends tasks: it knows the printed settings and its passwords, no code."""
+"""An application that only sends tasks: it has the printed settings and its passwords, or what its unit gives it."""
 
 from typing import Any
 
@@ -9,10 +9,11 @@ def main(data: Any) -> list[Any]:
     from celery import Celery
 
     app = Celery("elsewhere", set_as_current=False)
-    app.config_from_object(data["settings"])
+    if "settings" in data:
+        app.config_from_object(data["settings"])
     sent = [
         app.send_task(data["task"], queue=queue, countdown=countdown)
-        for queue in data["settings"]["task_queues"]
+        for queue in data["queues"]
         for countdown in (None, 2)
     ]
     return [result.get(timeout=data["timeout"]) for result in sent]

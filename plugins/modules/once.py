@@ -1,0 +1,148 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run each of some commands once for a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: once
+short_description: Run commands in a release, each once
+description:
+  - Runs them one after another through C(celery-run), as a worker would see the world.
+  - What has succeeded is noted in the release, and is not run again there. The first that fails ends it.
+author: celeryops.stack maintainers (@celeryops)
+options:
+  commands:
+    description: The commands, each a list of the command and its arguments; a single one may stand alone.
+    type: list
+    elements: raw
+    required: true
+  release:
+    description: Folder of the release.
+    type: path
+    required: true
+  again:
+    description: Whether to run, too, what has succeeded there before.
+    type: bool
+    default: false
+  next:
+    description: What the release's processes are about to get, as JSON with C(settings), C(credentials), C(etc) and
+      C(runtime).
+    type: str
+    default: ""
+  launcher:
+    description: Command on the host that runs another one as a worker would see the world.
+    type: path
+    default: /usr/local/sbin/celery-run
+attributes:
+  check_mode:
+    description: Says what it would run.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Migrate the database, and load what is always there
+  celeryops.stack.once:
+    release: "{{ prepared.path }}"
+    commands:
+      - [python, manage.py, migrate, --no-input]
+      - [python, manage.py, loaddata, countries]
+"""
+
+RETURN = r"""
+lines:
+  description: Each command that was run, and below it what it printed.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.releases import commands_of
+from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
+
+#: In the release, so that it goes with it.
+DONE = "once.json"
+#: The most lines of a command's output that are shown.
+LONGEST = 100
+
+
+class CommandError(Exception):
+    """A command did not succeed; the text is the sentence for the user."""
+
+
+def done_in(release: Path) -> list[list[str]]:
+    """What has been run there."""
+    try:
+        found = json.loads((release / DONE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def run(command: list[str], params: Mapping[str, Any]) -> list[str]:
+    """Run one, and return what it printed."""
+    with trial(params["next"]) as following:
+        try:
+            done = subprocess.run(
+                [params["launcher"], *command],
+                env={**os.environ, **following, "CELERY_RELEASE": params["release"]},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except OSError as problem:
+            raise CommandError(f"{params['launcher']} cannot be run: {problem.strerror}; run site.yml first.") from None
+    printed = done.stdout.splitlines()[-LONGEST:]
+    if done.returncode:
+        said = "\n".join(printed) or "It printed nothing."
+        raise CommandError(f"{shlex.join(command)} ended with exit code {done.returncode}:\n{said}")
+    return printed
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "commands": {"type": "list", "elements": "raw", "required": True},
+            "release": {"type": "path", "required": True},
+            "again": {"type": "bool", "default": False},
+            "next": {"type": "str", "default": "", "no_log": True},
+            "launcher": {"type": "path", "default": "/usr/local/sbin/celery-run"},
+        },
+        supports_check_mode=True,
+    )
+    params, release = module.params, Path(module.params["release"])
+    before = done_in(release)
+    due = [command for command in commands_of(params["commands"]) if params["again"] or command not in before]
+    lines: list[str] = []
+    for command in due:
+        lines.append(f"$ {shlex.join(command)}")
+        if module.check_mode:
+            continue
+        try:
+            lines += run(command, params)
+        except CommandError as problem:
+            module.fail_json(msg=str(problem), lines=lines)
+        before = [*(other for other in before if other != command), command]
+        (release / DONE).write_text(json.dumps(before) + "\n", encoding="utf-8")
+    module.exit_json(changed=bool(due), lines=lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,8 @@ asked first, then those that the app had when its configuration was read, each b
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -40,6 +41,47 @@ DELIVERY = ("exchange", "exchange_type", "routing_key")
 class Shared(dict[str, Any]):
     """The settings in the form Celery takes them; its type marks the mapping among an app's others."""
 
+    is_shared = True
+    #: The application that they are for, as ``celery_app`` names it; empty: whichever reads them.
+    app = ""
+
+
+class Layer(Shared):
+    """These settings in front of an app's own ones; empty from when it is known that they are another's.
+
+    An app may be read before the module that ``celery_app`` names is imported. Until then they are taken to be its own.
+    """
+
+    def __init__(self, shared: Shared, is_meant: Callable[[], bool | None]) -> None:
+        super().__init__(shared)
+        self._ask: Callable[[], bool | None] | None = is_meant
+
+    def settle(self) -> None:
+        """Find out whose they are, once that can be known."""
+        ask, self._ask = self._ask, None  # or reading the other app's settings would ask again
+        if ask and (meant := ask()) is not True:
+            if meant is None:
+                self._ask = ask
+            else:
+                self.clear()
+
+    def __getitem__(self, key: str) -> Any:
+        self.settle()
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.settle()
+        return super().__contains__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self.settle()
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        """The settings' names."""
+        self.settle()
+        return super().keys()
+
 
 def queues(declared: Sequence[Mapping[str, Any]], no_declare: bool = False) -> tuple[Any, ...]:
     """kombu's queue objects for the plan's ``task_queues``."""
@@ -70,7 +112,9 @@ def read(
     path = settings_file or environ.get("CELERYOPS_SETTINGS")
     shared = Shared()
     if path:
-        plain = files.read_object(Path(path)).get("settings")
+        content = files.read_object(Path(path))
+        shared.app = str(content.get("app") or "")
+        plain = content.get("settings")
         if not isinstance(plain, dict):
             raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
         shared.update(plain)
@@ -80,6 +124,8 @@ def read(
     for name, variable in (("broker_url", "CELERY_BROKER_URL"), ("result_backend", "CELERY_RESULT_BACKEND")):
         if value := environ.get(variable):
             shared[name] = value
+    if "broker_url" in shared:
+        shared.update(dict.fromkeys(("broker_read_url", "broker_write_url"), shared["broker_url"]))
     _log_in(shared, shared)
     return shared
 
@@ -115,11 +161,13 @@ def _routes(given: Any) -> list[Any]:
     return routers
 
 
-def _lay_over(conf: Any, shared: Shared) -> None:
+def _lay_over(app: Any, conf: Any, shared: Shared) -> None:
     """Put the settings in front of all others in this (read) configuration."""
-    if any(isinstance(layer, Shared) for layer in conf.maps):
+    from celeryops_runtime import applications
+
+    if any(isinstance(each, Layer) for each in conf.maps):
         return
-    layer = Shared(shared)
+    layer = Layer(shared, partial(applications.is_meant, app, conf, shared.app, Shared))
     _log_in(layer, conf)
     ours, theirs = layer.pop("task_routes", None), conf.get("task_routes")
     if ours or theirs:
@@ -133,11 +181,14 @@ def on_configure(app: Any, shared: Shared) -> None:
     # Here an app is there already; where there is none, Celery must not be imported before the environment is ready.
     from celery.app.backends import BACKEND_ALIASES
 
+    from celeryops_runtime import applications
+
     def receiver(source: Any, **_: Any) -> None:
-        _lay_over(source, shared)
+        _lay_over(app, source, shared)
 
     TRANSPORT_ALIASES.update(TRANSPORTS)
     BACKEND_ALIASES.update(BACKENDS)
+    applications.keep_urls_apart()
     signal = app.on_after_configure
     signal.connect(receiver, weak=False, dispatch_uid=_UID)
     # An app's own receiver may send a task at once: it must find these settings in place.
@@ -145,10 +196,14 @@ def on_configure(app: Any, shared: Shared) -> None:
 
 
 def install(app: Any, shared: Shared) -> None:
-    """Make these settings apply to an app that exists already."""
+    """Make these settings apply to an app that exists already: to this one, as somebody says who knows."""
+    shared.app = ""
+    app.on_after_configure.disconnect(dispatch_uid=_UID)
     on_configure(app, shared)
     if app.configured:
-        _lay_over(app.conf, shared)
+        conf = app.conf.finalize()
+        conf.maps[:] = [layer for layer in conf.maps if not isinstance(layer, Layer)]
+        _lay_over(app, conf, shared)
 
 
 def override(app: Any, values: Mapping[str, Any]) -> None:

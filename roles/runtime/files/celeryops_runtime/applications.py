@@ -14,6 +14,8 @@ from celery import _state
 from celery.app.base import Celery
 from celery.app.utils import Settings, find_app
 
+from celeryops_runtime.layers import Shared
+
 
 def _imported(name: str, **_: Any) -> ModuleType:
     """The module of that name, where it is imported already."""
@@ -35,12 +37,17 @@ def loaded(named: str) -> Any:
     return found if isinstance(found, Celery) else None
 
 
-def own(conf: Any, layer: type) -> Any:
-    """An application's configuration without the layers of that type."""
-    return type(conf)({}, [each for each in conf.maps if not isinstance(each, layer)], conf._keys, conf.prefix)
+def own(conf: Any) -> Any:
+    """An application's configuration without the settings of the deployment."""
+    return type(conf)({}, [layer for layer in conf.maps if not isinstance(layer, Shared)], conf._keys, conf.prefix)
 
 
-def is_meant(app: Any, conf: Any, named: str, layer: type) -> bool | None:
+def has(conf: Any, name: str) -> bool:
+    """Whether the settings of the deployment say this of the application."""
+    return any(isinstance(layer, Shared) and name in layer for layer in conf.maps)
+
+
+def is_meant(app: Any, conf: Any, named: str) -> bool | None:
     """Whether the settings for the application of this name are this one's; None while that is not known.
 
     Two more stand for it: Celery's own default one, which shared tasks use where no other was made current, and what a
@@ -53,22 +60,14 @@ def is_meant(app: Any, conf: Any, named: str, layer: type) -> bool | None:
     meant = loaded(named)
     if meant is None or meant is app:
         return None if meant is None else True
-    return bool(
-        meant.main == app.main
-        and own(meant.conf.finalize(), layer).get("broker_url") == own(conf, layer).get("broker_url")
-    )
-
-
-def _said(conf: Any, name: str) -> bool:
-    """Whether the settings of the deployment say this of the application."""
-    return any(getattr(layer, "is_shared", False) and name in layer for layer in conf.maps)
+    return bool(meant.main == app.main and own(meant.conf.finalize()).get("broker_url") == own(conf).get("broker_url"))
 
 
 def _environments(name: str, variable: str, *fallbacks: str) -> property:
     """A setting that Celery takes from the environment first, for every application of the process."""
 
     def read(conf: Any) -> Any:
-        return (os.environ.get(variable) if _said(conf, name) else None) or conf.first(name, *fallbacks)
+        return (os.environ.get(variable) if has(conf, name) else None) or conf.first(name, *fallbacks)
 
     return property(read)
 
@@ -77,7 +76,7 @@ def _direction(name: str) -> property:
     """The broker for one direction: only an application of its own may have another one there."""
 
     def read(conf: Any) -> Any:
-        return (None if _said(conf, "broker_url") else conf.get(name)) or conf.broker_url
+        return (None if has(conf, "broker_url") else conf.get(name)) or conf.broker_url
 
     return property(read)
 

@@ -4,11 +4,11 @@
 The settings are one more mapping in front of the app's own ones, so they win however and whenever the app sets
 its own: constructor, ``config_from_object`` (lazy, forced, with a namespace, with old setting names),
 ``conf.update`` before or after the configuration is read. Only ``task_routes`` is merged: the plan's routes are
-asked first, then those that the app had when its configuration was read, each by its queue alone.
+asked first, then those that the app had when its configuration was read (see ``celeryops_runtime.routing``).
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from celeryops_runtime import files
 from celeryops_runtime.errors import ConfigurationError
+from celeryops_runtime.layers import Layer, Shared
 
 _QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_arguments", "no_declare"}
 #: kombu ships its types without having any here.
@@ -34,53 +35,6 @@ TRANSPORTS = {
 BACKENDS = {"sentinel": "celeryops_runtime.results:SentinelBackend"}
 #: Where options name a primary that Sentinel knows, and the URL beside them.
 SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
-#: What a route says of the way to a queue, besides the queue's name.
-DELIVERY = ("exchange", "exchange_type", "routing_key")
-
-
-class Shared(dict[str, Any]):
-    """The settings in the form Celery takes them; its type marks the mapping among an app's others."""
-
-    is_shared = True
-    #: The application that they are for, as ``celery_app`` names it; empty: whichever reads them.
-    app = ""
-
-
-class Layer(Shared):
-    """These settings in front of an app's own ones; empty from when it is known that they are another's.
-
-    An app may be read before the module that ``celery_app`` names is imported. Until then they are taken to be its own.
-    """
-
-    def __init__(self, shared: Shared, is_meant: Callable[[], bool | None]) -> None:
-        super().__init__(shared)
-        self._ask: Callable[[], bool | None] | None = is_meant
-
-    def settle(self) -> None:
-        """Find out whose they are, once that can be known."""
-        ask, self._ask = self._ask, None  # or reading the other app's settings would ask again
-        if ask and (meant := ask()) is not True:
-            if meant is None:
-                self._ask = ask
-            else:
-                self.clear()
-
-    def __getitem__(self, key: str) -> Any:
-        self.settle()
-        return super().__getitem__(key)
-
-    def __contains__(self, key: object) -> bool:
-        self.settle()
-        return super().__contains__(key)
-
-    def __iter__(self) -> Iterator[str]:
-        self.settle()
-        return super().__iter__()
-
-    def keys(self) -> Any:
-        """The settings' names."""
-        self.settle()
-        return super().keys()
 
 
 def queues(declared: Sequence[Mapping[str, Any]], no_declare: bool = False) -> tuple[Any, ...]:
@@ -141,24 +95,9 @@ def _log_in(shared: Shared, urls: Mapping[str, Any]) -> None:
             shared[name] = {**options, "sentinel_kwargs": {**asking, **login}}
 
 
-def _by_queue(route: Any) -> Any:
-    """A route that names its queue goes by that queue's own exchange and key.
-
-    With a key of its own it would reach the planned exchange, where nothing is bound to that key.
-    """
-    if isinstance(route, Mapping) and "queue" in route:
-        return {name: value for name, value in route.items() if name not in DELIVERY}
-    return route
-
-
-def _routes(given: Any) -> list[Any]:
-    """The app's routers: Celery takes a map, a function, or a list of maps, functions and lists of pairs."""
-    routers: list[Any] = []
-    for router in given if isinstance(given, (list, tuple)) else [given]:
-        pairs = router.items() if isinstance(router, Mapping) else router
-        listed = isinstance(router, (Mapping, list, tuple))
-        routers.append([(pattern, _by_queue(route)) for pattern, route in pairs] if listed else router)
-    return routers
+def _routers(given: Any) -> list[Any]:
+    """The routers of a setting, which may be one that is no list."""
+    return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 def _lay_over(app: Any, conf: Any, shared: Shared) -> None:
@@ -167,11 +106,11 @@ def _lay_over(app: Any, conf: Any, shared: Shared) -> None:
 
     if any(isinstance(each, Layer) for each in conf.maps):
         return
-    layer = Layer(shared, partial(applications.is_meant, app, conf, shared.app, Shared))
+    layer = Layer(shared, partial(applications.is_meant, app, conf, shared.app))
     _log_in(layer, conf)
     ours, theirs = layer.pop("task_routes", None), conf.get("task_routes")
     if ours or theirs:
-        layer["task_routes"] = ([ours] if ours else []) + (_routes(theirs) if theirs else [])
+        layer["task_routes"] = ([ours] if ours else []) + (_routers(theirs) if theirs else [])
     conf.maps.insert(0, layer)
 
 
@@ -181,7 +120,7 @@ def on_configure(app: Any, shared: Shared) -> None:
     # Here an app is there already; where there is none, Celery must not be imported before the environment is ready.
     from celery.app.backends import BACKEND_ALIASES
 
-    from celeryops_runtime import applications
+    from celeryops_runtime import applications, routing
 
     def receiver(source: Any, **_: Any) -> None:
         _lay_over(app, source, shared)
@@ -189,6 +128,7 @@ def on_configure(app: Any, shared: Shared) -> None:
     TRANSPORT_ALIASES.update(TRANSPORTS)
     BACKEND_ALIASES.update(BACKENDS)
     applications.keep_urls_apart()
+    routing.by_queue()
     signal = app.on_after_configure
     signal.connect(receiver, weak=False, dispatch_uid=_UID)
     # An app's own receiver may send a task at once: it must find these settings in place.

@@ -33,6 +33,17 @@ TRANSPORTS = {
 }
 #: Celery's result backends that are replaced, see ``celeryops_runtime.results``.
 BACKENDS = {"sentinel": "celeryops_runtime.results:SentinelBackend"}
+#: Settings that name the broker in parts, the last of which overrules a URL.
+PARTS = ("broker_host", "broker_port", "broker_user", "broker_password", "broker_vhost", "broker_transport")
+#: Attributes of tasks that say when a message is acknowledged, and what becomes of it when its process dies.
+ACKNOWLEDGEMENT = {
+    "acks_late",
+    "acks_on_failure_or_timeout",
+    "acks_on_failure",
+    "acks_on_timeout",
+    "reject_on_worker_lost",
+    "retry_on_worker_lost",
+}
 #: Where options name a primary that Sentinel knows, and the URL beside them.
 SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
 
@@ -80,6 +91,7 @@ def read(
             shared[name] = value
     if "broker_url" in shared:
         shared.update(dict.fromkeys(("broker_read_url", "broker_write_url"), shared["broker_url"]))
+        shared.update(dict.fromkeys(PARTS))
     _log_in(shared, shared)
     return shared
 
@@ -100,6 +112,20 @@ def _routers(given: Any) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
+def _annotations(given: Any) -> Any:
+    """The app's annotations of tasks, without what they say of acknowledgement; what a task says itself counts."""
+    if isinstance(given, (list, tuple)):
+        return [_annotations(each) for each in given]
+    if isinstance(given, Mapping):
+        return {
+            name: {key: value for key, value in each.items() if key not in ACKNOWLEDGEMENT}
+            if isinstance(each, Mapping)
+            else each
+            for name, each in given.items()
+        }
+    return given
+
+
 def _lay_over(app: Any, conf: Any, shared: Shared) -> None:
     """Put the settings in front of all others in this (read) configuration."""
     from celeryops_runtime import applications
@@ -111,6 +137,8 @@ def _lay_over(app: Any, conf: Any, shared: Shared) -> None:
     ours, theirs = layer.pop("task_routes", None), conf.get("task_routes")
     if ours or theirs:
         layer["task_routes"] = ([ours] if ours else []) + (_routers(theirs) if theirs else [])
+    if "task_annotations" not in layer and (annotated := conf.get("task_annotations")):
+        layer["task_annotations"] = _annotations(annotated)
     conf.maps.insert(0, layer)
 
 
@@ -144,6 +172,19 @@ def install(app: Any, shared: Shared) -> None:
         conf = app.conf.finalize()
         conf.maps[:] = [layer for layer in conf.maps if not isinstance(layer, Layer)]
         _lay_over(app, conf, shared)
+        _free(app, conf)
+
+
+def _free(app: Any, conf: Any) -> None:
+    """Take the limits of the app's settings off tasks that have them already: their messages would carry them."""
+    from celeryops_runtime import applications
+
+    own = applications.own(conf)
+    for task in app._tasks.values():
+        for limit in ("time_limit", "soft_time_limit"):
+            if applications.has(conf, f"task_{limit}") and getattr(task, limit) == own.get(f"task_{limit}"):
+                setattr(task, limit, None)
+        task._exec_options = None  # Celery's memory of them
 
 
 def override(app: Any, values: Mapping[str, Any]) -> None:

@@ -303,6 +303,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "app": app,
         "broker": broker,
         "result_backend": backend,
+        "uses_redis": broker["kind"] == "redis" or backend["url"].startswith(REDIS_SCHEMES),
         "settings": settings,
         "stamp": _stamp(settings),
         "generation": values["celery_generation"],

@@ -74,6 +74,10 @@ options:
       - Command on the host that runs another one in the release whose folder C($CELERY_RELEASE) names, with the
         credentials of the real processes. Without it the import sees no credentials.
     type: path
+  uses_redis:
+    description: Whether the broker or the result backend is a Redis, so that the version of its client matters.
+    type: bool
+    default: true
   free_space:
     description: MiB that must be free before a release is built.
     type: int
@@ -194,6 +198,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils import supported
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
 from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
@@ -376,6 +381,7 @@ class Builder:
         try:
             self.uv.create(self.venv)
             self._install(kind, source, content)
+            self._check_versions()
             if self.params["import_check"]:
                 self._import()
         except BaseException:
@@ -420,6 +426,12 @@ class Builder:
         python = os.path.join(self.venv, "bin", "python")
         # The service user can not write here. A file that does not compile is not this step's business.
         subprocess.run([python, "-m", "compileall", "-q", cwd], capture_output=True, check=False)
+
+    def _check_versions(self) -> None:
+        """Refuse what the workers' runtime was not made for."""
+        found = supported.installed(glob.glob(f"{self.venv}/lib/*/site-packages"))
+        if problems := supported.installed_problems(found, self.params["uses_redis"]):
+            raise BuildError("; ".join(problems) + ".")
 
     def _import(self) -> None:
         """Import the application as the service user: as its real processes will, or without credentials."""
@@ -474,6 +486,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "import_check": {"type": "bool", "default": True},
     "import_timeout": {"type": "int", "default": 60},
     "launcher": {"type": "path"},
+    "uses_redis": {"type": "bool", "default": True},
     "free_space": {"type": "int", "default": 500},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "tools": {"type": "path", "default": "/opt/celery/tools"},

@@ -61,6 +61,7 @@ APPLICATION = {
     ),
     "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
     "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
+    "an old Celery": only("app_requirements", ["celery==5.6.2"], "asks for celery==5.6.2", "write celery==5.7.0"),
     "an audit that is one text": only("app_audit", "python -m shop.check", "write"),
     "nothing to go back to": only("app_keep", 1, "write a whole number, 2 or more"),
 }

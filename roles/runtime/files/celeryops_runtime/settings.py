@@ -148,13 +148,14 @@ def on_configure(app: Any, shared: Shared) -> None:
     # Here an app is there already; where there is none, Celery must not be imported before the environment is ready.
     from celery.app.backends import BACKEND_ALIASES
 
-    from celeryops_runtime import applications, routing
+    from celeryops_runtime import applications, delays, routing
 
     def receiver(source: Any, **_: Any) -> None:
         _lay_over(app, source, shared)
 
     TRANSPORT_ALIASES.update(TRANSPORTS)
     BACKEND_ALIASES.update(BACKENDS)
+    delays.round_up()
     applications.keep_urls_apart()
     routing.by_queue()
     signal = app.on_after_configure

@@ -74,10 +74,6 @@ options:
       - Command on the host that runs another one in the release whose folder C($CELERY_RELEASE) names, with the
         credentials of the real processes. Without it the import sees no credentials.
     type: path
-  uses_redis:
-    description: Whether the broker or the result backend is a Redis, so that the version of its client matters.
-    type: bool
-    default: true
   free_space:
     description: MiB that must be free before a release is built.
     type: int
@@ -86,6 +82,10 @@ options:
     description: The interpreter.
     type: path
     default: /usr/bin/python3
+  uses_redis:
+    description: Whether the broker or the result backend is a Redis, so that the version of its client matters.
+    type: bool
+    default: true
   tools:
     description: Folder in which uv is kept.
     type: path
@@ -486,9 +486,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "import_check": {"type": "bool", "default": True},
     "import_timeout": {"type": "int", "default": 60},
     "launcher": {"type": "path"},
-    "uses_redis": {"type": "bool", "default": True},
     "free_space": {"type": "int", "default": 500},
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "uses_redis": {"type": "bool", "default": True},
     "tools": {"type": "path", "default": "/opt/celery/tools"},
     "uv_version": {"type": "str", "default": UV_VERSION},
     "environment": {"type": "dict", "default": {}},

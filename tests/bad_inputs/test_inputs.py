@@ -60,8 +60,8 @@ APPLICATION = {
         hidden=("kept-quiet-robot-8c",),
     ),
     "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
-    "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
     "an old Celery": only("app_requirements", ["celery==5.6.2"], "asks for celery==5.6.2", "write celery==5.7.0"),
+    "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
     "an audit that is one text": only("app_audit", "python -m shop.check", "write"),
     "nothing to go back to": only("app_keep", 1, "write a whole number, 2 or more"),
 }
@@ -194,29 +194,7 @@ WORKERS |= {
     "a route of nothing": Case(("celery_routes has an empty name", "write a"), {"celery_routes": {"": "critical"}}),
 }
 
-SETTINGS = {
-    f"the setting {name}": Case(
-        (f"celery_settings.{name} may not be set here", remedy), {"celery_settings": {name: value}}
-    )
-    for name, value, remedy in (
-        ("task_always_eager", True, "remove it"),
-        ("task_acks_late", False, "remove it"),
-        ("accept_content", ["pickle"], "remove it"),
-        ("task_serializer", "pickle", "remove it"),
-        ("task_reject_on_worker_lost", False, "remove it"),
-        ("broker_url", "amqp://guest@mq", "write celery_broker"),
-        ("result_backend", "rpc://", "write celery_result_backend"),
-        ("task_routes", {}, "write celery_routes"),
-        ("task_queues", [], "write celery_workers"),
-        ("worker_detect_quorum_queues", False, "remove it"),
-        ("control_exchange", "shop", "remove it"),
-        ("worker_direct", True, "remove it"),
-    )
-} | {
-    "a setting of the old kind": Case(
-        ("celery_settings has 'CELERY_ACKS_LATE'", "write Celery's names in lower case"),
-        {"celery_settings": {"CELERY_ACKS_LATE": True}},
-    ),
+UNDOING = {
     "a setting with a slip": Case(
         (
             "task_reject_on_worker_los is no setting of Celery's (did you mean 'task_reject_on_worker_lost'?)",
@@ -244,6 +222,31 @@ SETTINGS = {
             ("CELERY_LOADER", "remove it"),
         )
     },
+}
+
+SETTINGS = {
+    f"the setting {name}": Case(
+        (f"celery_settings.{name} may not be set here", remedy), {"celery_settings": {name: value}}
+    )
+    for name, value, remedy in (
+        ("task_always_eager", True, "remove it"),
+        ("task_acks_late", False, "remove it"),
+        ("accept_content", ["pickle"], "remove it"),
+        ("task_serializer", "pickle", "remove it"),
+        ("task_reject_on_worker_lost", False, "remove it"),
+        ("broker_url", "amqp://guest@mq", "write celery_broker"),
+        ("result_backend", "rpc://", "write celery_result_backend"),
+        ("task_routes", {}, "write celery_routes"),
+        ("task_queues", [], "write celery_workers"),
+        ("worker_detect_quorum_queues", False, "remove it"),
+        ("control_exchange", "shop", "remove it"),
+        ("worker_direct", True, "remove it"),
+    )
+} | {
+    "a setting of the old kind": Case(
+        ("celery_settings has 'CELERY_ACKS_LATE'", "write Celery's names in lower case"),
+        {"celery_settings": {"CELERY_ACKS_LATE": True}},
+    ),
     "settings as a list": only("celery_settings", ["timezone"], "write a mapping"),
     "an environment of lists": Case(
         ("celery_environment.HOSTS is a list", "write a text in quotes"), {"celery_environment": {"HOSTS": ["a"]}}
@@ -828,6 +831,7 @@ SAID_BY_HAND = (
     APPLICATION,
     WORKERS,
     SETTINGS,
+    UNDOING,
     BROKERS,
     CLUSTERS,
     REDIS,

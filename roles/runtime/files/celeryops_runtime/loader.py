@@ -10,7 +10,7 @@ from typing import Any
 
 from celery.loaders.app import AppLoader
 
-from celeryops_runtime import settings
+from celeryops_runtime import delays, settings
 
 #: The value of ``$CELERY_LOADER``.
 NAME = "celeryops_runtime.loader:Loader"
@@ -28,6 +28,7 @@ class Loader(AppLoader):
         Celery reads this exactly when it builds ``app.conf``. The constructor would be too early: with Django
         it runs before the app has its signals.
         """
+        delays.round_up()
         settings.on_configure(self.app, settings.read(os.environ, sends_only=self.sends_only))
         return super().conf
 

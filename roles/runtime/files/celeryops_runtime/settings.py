@@ -33,6 +33,8 @@ TRANSPORTS = {
 }
 #: Celery's result backends that are replaced, see ``celeryops_runtime.results``.
 BACKENDS = {"sentinel": "celeryops_runtime.results:SentinelBackend"}
+#: Where options name a primary that Sentinel knows, and the URL beside them.
+SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
 #: Settings that name the broker in parts, the last of which overrules a URL.
 PARTS = ("broker_host", "broker_port", "broker_user", "broker_password", "broker_vhost", "broker_transport")
 #: Attributes of tasks that say when a message is acknowledged, and what becomes of it when its process dies.
@@ -44,8 +46,6 @@ ACKNOWLEDGEMENT = {
     "reject_on_worker_lost",
     "retry_on_worker_lost",
 }
-#: Where options name a primary that Sentinel knows, and the URL beside them.
-SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
 
 
 def queues(declared: Sequence[Mapping[str, Any]], no_declare: bool = False) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.celeryops.stack.plugins.module_utils import supported
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import app
 
@@ -22,6 +23,16 @@ def test_the_highest_is_the_one_that_everything_runs_with(name: str) -> None:
         pinned = re.findall(rf"^{name}(?:\[.*\])?==(\S+)", (ROOT / file).read_text(), re.MULTILINE)
         assert pinned in ([supported.SUPPORTED[name].highest], []), file
         assert pinned or name not in ("celery", "redis"), file
+
+
+def test_one_scenario_runs_with_the_lowest() -> None:
+    inventory = yaml.safe_load((ROOT / "molecule/sentinel-faults/inventory/hosts.yml").read_text())
+    pinned = dict(each.split("==") for each in inventory["all"]["vars"]["app_requirements"])
+    application = (ROOT / "molecule/reliability/app/requirements.txt").read_text().split()
+    pinned |= dict(each.split("==") for each in application if "==" in each)
+    lowest = {name: bounds.lowest for name, bounds in supported.SUPPORTED.items() if bounds.lowest != bounds.highest}
+    assert lowest.items() <= pinned.items()
+    assert pinned["celery"] == supported.SUPPORTED["celery"].lowest
 
 
 @pytest.mark.parametrize(

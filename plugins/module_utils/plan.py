@@ -18,8 +18,9 @@ import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+from zoneinfo import available_timezones
 
-from ansible_collections.celeryops.stack.plugins.module_utils import addresses, redis
+from ansible_collections.celeryops.stack.plugins.module_utils import addresses, celery_names, redis
 
 #: Seconds a worker may use beyond its longest hard limit before systemd kills what is left of it.
 STOP_MARGIN = 30
@@ -125,8 +126,31 @@ CHOICES: dict[str, tuple[str, ...]] = {
 #: Seconds a task may take where nothing is said; its soft limit is four fifths of the hard one.
 TIME_LIMIT = 300
 DERIVED = "remove it: the plan derives it, and no task gets lost because of it"
+#: Settings that an application may have for good reasons, and that would undo the plan: Celery's own values apply.
+#: Limits are the workers'; with one in the settings every message would carry it, and overrule the worker's.
+NEUTRAL: dict[str, Any] = {
+    "task_time_limit": None,
+    "task_soft_time_limit": None,
+    "task_acks_on_failure_or_timeout": True,
+    "task_default_delivery_mode": 2,
+    "task_protocol": 2,
+    "worker_max_tasks_per_child": None,
+    "worker_max_memory_per_child": None,
+    "worker_disable_prefetch": False,
+    "worker_enable_prefetch_count_reduction": True,
+    "worker_pool_start_method": "fork",
+    "worker_soft_shutdown_timeout": 0.0,
+    "worker_enable_soft_shutdown_on_idle": False,
+    "broker_connection_retry": True,
+}
+#: The same, where the broker is RabbitMQ: with quorum queues.
+NEUTRAL_RABBITMQ: dict[str, Any] = {"worker_detect_quorum_queues": True, "task_queue_max_priority": None}
+#: Settings that give other names to what Celery makes on a broker.
+ELSEWHERE = ("control_exchange", "event_exchange", "event_queue_prefix", "worker_direct")
 #: Settings that the plan derives or that would break its promise; ``celery_settings`` may not set them.
 RESERVED_SETTINGS: dict[str, str] = {
+    **dict.fromkeys((*NEUTRAL, *NEUTRAL_RABBITMQ), DERIVED),
+    **dict.fromkeys(ELSEWHERE, "remove it: the broker's users have rights to Celery's own names only"),
     **{
         setting: f"write {key} in celery_workers"
         for setting, key in (
@@ -142,6 +166,7 @@ RESERVED_SETTINGS: dict[str, str] = {
     "broker_url": "write celery_broker",
     "broker_read_url": "write celery_broker",
     "broker_write_url": "write celery_broker",
+    **{f"broker_{part}": "write celery_broker" for part in ("host", "port", "user", "password", "vhost", "transport")},
     "broker_transport_options": DERIVED,
     "broker_connection_max_retries": DERIVED,
     "broker_connection_retry_on_startup": DERIVED,
@@ -152,6 +177,9 @@ RESERVED_SETTINGS: dict[str, str] = {
     "task_reject_on_worker_lost": DERIVED,
     "task_retry_on_worker_lost": DERIVED,
     "task_create_missing_queues": DERIVED,
+    "task_create_missing_queue_type": DERIVED,
+    "task_create_missing_queue_exchange_type": DERIVED,
+    "task_default_queue_type": DERIVED,
     "task_default_exchange": DERIVED,
     "task_default_exchange_type": DERIVED,
     "task_default_routing_key": DERIVED,
@@ -176,9 +204,6 @@ ONLY_RABBITMQ = (
     "broker_native_delayed_delivery_queue_type",
     "control_queue_exclusive",
     "event_queue_exclusive",
-    "task_default_queue_type",
-    "task_queue_max_priority",
-    "worker_detect_quorum_queues",
 )
 ONLY_REDIS = ("visibility_timeout", "broker_visibility_timeout")
 
@@ -284,6 +309,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
         "app": app,
         "broker": broker,
         "result_backend": backend,
+        "uses_redis": broker["kind"] == "redis" or backend["url"].startswith(REDIS_SCHEMES),
         "settings": settings,
         "stamp": _stamp(settings),
         "generation": values["celery_generation"],
@@ -300,6 +326,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
             "broker": {
                 "consumer_timeout": broker.get("consumer_timeout"),
                 "visibility_renewed": "visibility_timeout" in broker,  # by celeryops_runtime
+                "celerys_names_only": "objects" in broker,
             },
             "nodes": nodes,
             "beats": len(topology["beat"]),
@@ -619,7 +646,14 @@ def _extra_settings(given: Any, problems: list[str]) -> dict[str, Any]:
             problems.append(f"celery_settings.{key} may not be set here; {RESERVED_SETTINGS[key]}")
         elif not isinstance(key, str) or not re.match(r"^[a-z][a-z0-9_]*$", key):
             problems.append(f"celery_settings has {str(key)!r}; write Celery's names in lower case, such as timezone")
+        elif key not in celery_names.NAMES and key not in ONLY_REDIS:
+            problems.append(
+                f"celery_settings.{key} is no setting of Celery's{did_you_mean(key, celery_names.NAMES)}; correct it, "
+                "or write it in the application, if another package reads it there"
+            )
     problems += _schedule_problems((given or {}).get("beat_schedule"))
+    problems += _annotation_problems((given or {}).get("task_annotations"))
+    problems += _timezone_problems((given or {}).get("timezone"))
     return dict(given or {})
 
 
@@ -642,6 +676,32 @@ def _schedule_problems(schedule: Any) -> list[str]:
                 "write that into the application's own beat_schedule)"
             )
     return found
+
+
+def _annotation_problems(annotations: Any) -> list[str]:
+    """What they would say against the plan, of all tasks or of some."""
+    where = "celery_settings.task_annotations"
+    if annotations is None:
+        return []
+    if not isinstance(annotations, Mapping) or not all(isinstance(each, Mapping) for each in annotations.values()):
+        return [f"{where} is no mapping of mappings; write it like {{shop.tasks.sweep: {{rate_limit: 10/m}}}}"]
+    return [
+        f"{where}.{task}.{attribute} would change when a task counts as done; write 'delivery: at_most_once' in "
+        "celery_workers for a queue whose tasks may get lost"
+        for task, attributes in annotations.items()
+        for attribute in attributes
+        if attribute in celery_names.ACKNOWLEDGEMENT
+    ]
+
+
+def _timezone_problems(timezone: Any) -> list[str]:
+    """A time zone that the controller's own data does not know; where it has no data, hosts decide."""
+    if timezone is None or not (known := available_timezones()) or timezone in known:
+        return []
+    return [
+        f"celery_settings.timezone is {timezone!r}, which is no time zone{did_you_mean(str(timezone), known)}; write "
+        "one such as Europe/Berlin or UTC"
+    ]
 
 
 def _misfits(broker: str, settings: Mapping[str, Any]) -> list[str]:
@@ -1082,9 +1142,10 @@ def _settings(
             "interval_max": 2,
         },
         "worker_cancel_long_running_tasks_on_connection_loss": True,
+        **NEUTRAL,
     }
     if amqp:
-        settings |= {
+        settings |= NEUTRAL_RABBITMQ | {
             "broker_heartbeat": 10,
             "broker_transport_options": {"confirm_publish": True, "read_timeout": 20, "write_timeout": 20},
             "broker_native_delayed_delivery_queue_type": "quorum",

@@ -93,6 +93,10 @@ options:
     description: The interpreter.
     type: path
     default: /usr/bin/python3
+  uses_redis:
+    description: Whether the broker or the result backend is a Redis, so that the version of its client matters.
+    type: bool
+    default: true
   tools:
     description: Folder in which uv is kept.
     type: path
@@ -205,6 +209,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils import supported
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
@@ -388,6 +393,7 @@ class Builder:
         try:
             self.uv.create(self.venv)
             self._install(kind, source, content)
+            self._check_versions()
             if self.params["import_check"]:
                 self._import()
         except BaseException:
@@ -432,6 +438,12 @@ class Builder:
         python = os.path.join(self.venv, "bin", "python")
         # The service user can not write here. A file that does not compile is not this step's business.
         subprocess.run([python, "-m", "compileall", "-q", cwd], capture_output=True, check=False)
+
+    def _check_versions(self) -> None:
+        """Refuse what the workers' runtime was not made for."""
+        found = supported.installed(glob.glob(f"{self.venv}/lib/*/site-packages"))
+        if problems := supported.installed_problems(found, self.params["uses_redis"]):
+            raise BuildError("; ".join(problems) + ".")
 
     def _import(self) -> None:
         """Import the application as the service user: as its real processes will, or without credentials."""
@@ -493,6 +505,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "next": {"type": "str", "default": "", "no_log": True},
     "free_space": {"type": "int", "default": 500},
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "uses_redis": {"type": "bool", "default": True},
     "tools": {"type": "path", "default": "/opt/celery/tools"},
     "uv_version": {"type": "str", "default": UV_VERSION},
     "environment": {"type": "dict", "default": {}},

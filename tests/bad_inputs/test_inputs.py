@@ -60,6 +60,7 @@ APPLICATION = {
         hidden=("kept-quiet-robot-8c",),
     ),
     "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
+    "an old Celery": only("app_requirements", ["celery==5.6.2"], "asks for celery==5.6.2", "write celery==5.7.0"),
     "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
     "commands and words of one": only(
         "app_once", [["true"], "python", "x"], "mixes words and lists", "write each command"
@@ -197,6 +198,36 @@ WORKERS |= {
     "a route of nothing": Case(("celery_routes has an empty name", "write a"), {"celery_routes": {"": "critical"}}),
 }
 
+UNDOING = {
+    "a setting with a slip": Case(
+        (
+            "task_reject_on_worker_los is no setting of Celery's (did you mean 'task_reject_on_worker_lost'?)",
+            "correct it",
+        ),
+        {"celery_settings": {"task_reject_on_worker_los": True}},
+    ),
+    "annotations of acknowledgement": Case(
+        ("celery_settings.task_annotations.*.acks_late would change", "write 'delivery: at_most_once'"),
+        {"celery_settings": {"task_annotations": {"*": {"acks_late": False}}}},
+    ),
+    "a time zone that is none": Case(
+        ("celery_settings.timezone is 'Europe/Berln'", "did you mean 'Europe/Berlin'?", "write one"),
+        {"celery_settings": {"timezone": "Europe/Berln"}},
+    ),
+    **{
+        f"the variable {name}": Case(
+            (f"celery_environment.{name} would change how workers or beat run", remedy),
+            {"celery_environment": {name: "kept-quiet-var-3"}},
+            hidden=("kept-quiet-var-3",),
+        )
+        for name, remedy in (
+            ("REMAP_SIGTERM", "remove it"),
+            ("CELERY_WORKER_CONCURRENCY", "write celery_workers"),
+            ("CELERY_LOADER", "remove it"),
+        )
+    },
+}
+
 SETTINGS = {
     f"the setting {name}": Case(
         (f"celery_settings.{name} may not be set here", remedy), {"celery_settings": {name: value}}
@@ -211,6 +242,9 @@ SETTINGS = {
         ("result_backend", "rpc://", "write celery_result_backend"),
         ("task_routes", {}, "write celery_routes"),
         ("task_queues", [], "write celery_workers"),
+        ("worker_detect_quorum_queues", False, "remove it"),
+        ("control_exchange", "shop", "remove it"),
+        ("worker_direct", True, "remove it"),
     )
 } | {
     "a setting of the old kind": Case(
@@ -506,9 +540,9 @@ REDIS = {
         "redis_sentinel_password is empty: set it, from a vault, to 12 characters or more", redis_sentinel_password=""
     ),
     "a setting of RabbitMQ": replicas(
-        "celery_settings.worker_detect_quorum_queues is about RabbitMQ",
+        "celery_settings.broker_heartbeat is about RabbitMQ",
         "write 'celery_broker: rabbitmq'",
-        celery_settings={"worker_detect_quorum_queues": True},
+        celery_settings={"broker_heartbeat": 10},
     ),
     "a visibility time-out of one's own": replicas(
         "celery_settings.broker_transport_options may not be set here; remove it",
@@ -890,6 +924,7 @@ SAID_BY_HAND = (
     APPLICATION,
     WORKERS,
     SETTINGS,
+    UNDOING,
     BROKERS,
     CLUSTERS,
     REDIS,

@@ -144,6 +144,13 @@ PARTS = (
         ("tests/cores", "tests/pythons.sh", "tests/unit", "inventories", "meta"),
         scenario=False,
     ),
+    Part(
+        "celeries",
+        "full",
+        "the workers' runtime and the audit with the lowest and the highest supported Celery",
+        ("tests/celeries", "tests/unit/runtime", "tests/audit"),
+        scenario=False,
+    ),
     Part("reliability-long", "full", "no accepted task is lost: one RabbitMQ, what an operator does", FAULTS),
     Part(
         "cluster",

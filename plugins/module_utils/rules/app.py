@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils import supported
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import did_you_mean
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import count, shown
@@ -21,7 +22,8 @@ ACCEPTANCE = ("id", "task", "reason")
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the ``app_*`` variables."""
-    found = celery.problems(values.get("declaration") or {})
+    plan, found = celery.plan_or_problems(values.get("declaration") or {})
+    uses_redis = plan.get("uses_redis", True)
     source = str(values.get("app_source") or "")
     if values.get("app_release"):
         pass  # it is on the host already
@@ -32,11 +34,15 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         )
     elif problem := _source_problem(source):
         found.append(problem)
+    else:
+        for where, requirements in supported.requirements_of(os.path.expanduser(source)):
+            found += supported.required_problems(f"app_source: {where}", requirements, uses_redis)
     for requirement in values.get("app_requirements") or []:
         if not _PINNED.match(str(requirement)):
             found.append(
                 f"app_requirements holds '{shown(str(requirement))}', which is not pinned; write it like redis==8.1.0"
             )
+    found += supported.required_problems("app_requirements", map(str, values.get("app_requirements") or []), uses_redis)
     for name in ("app_audit", "app_once"):
         found += _commands(name, values.get(name) or [])
     found += _audit(values.get("celery_audit", "enforce"), values.get("celery_audit_accept") or [])

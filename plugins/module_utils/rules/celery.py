@@ -46,7 +46,22 @@ OWNED = {
 TAKEN = {
     "BROKER_URL": "celery_broker",
     "CELERY_BROKER_URL": "celery_broker",
+    "CELERY_BROKER_READ_URL": "celery_broker",
+    "CELERY_BROKER_WRITE_URL": "celery_broker",
     "CELERYOPS_SETTINGS": "celery_settings",
+    **dict.fromkeys(
+        ("CREDENTIALS_DIRECTORY", "JOURNAL_STREAM", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "STATE_DIRECTORY"),
+        "nothing: systemd sets it",
+    ),
+    **dict.fromkeys(("WATCHDOG_PID", "WATCHDOG_USEC"), "watchdog in celery_workers"),
+}
+#: Variables that change what a process consumes, how many tasks it runs or how it stops, and what to write instead.
+UNDOING = {
+    r"REMAP_SIGTERM": "remove it, as a stop would kill running tasks",
+    r"CELERY_LOADER|LOADER": "remove it, as the plan's settings come by it",
+    r"FORKED_BY_MULTIPROCESSING": "remove it, as Celery sets it where it is true",
+    r"CELERY_WORKER_(?!REVOKES_MAX|REVOKE_EXPIRES|SUCCESSFUL_MAX|SUCCESSFUL_EXPIRES).*": "write celery_workers",
+    r"CELERY_BEAT_.*": "write the setting into celery_settings, such as beat_scheduler",
 }
 _USER = re.compile(r"^[a-z_][a-z0-9_-]{0,31}\Z")
 _DIRECTORY = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
@@ -141,6 +156,8 @@ def _environment(variable: str, given: Any) -> list[str]:
             found.append(f"{variable} has the name {str(name)!r}; write letters, digits and '_' only")
         elif name in TAKEN:
             found.append(f"{variable}.{name} would be overruled by the plan; write {TAKEN[name]}")
+        elif remedy := next((remedy for names, remedy in UNDOING.items() if re.fullmatch(names, name)), None):
+            found.append(f"{variable}.{name} would change how workers or beat run, against the plan; {remedy}")
         elif "\0" in str(value):
             found.append(f"{variable}.{name} contains a zero byte, which no environment can hold; remove it")
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):

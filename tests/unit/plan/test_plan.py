@@ -538,6 +538,34 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "celery_settings.broker_read_url may not be set",
     ),
     ({"celery_settings": {"CELERY_TIMEZONE": "UTC"}}, "write Celery's names in lower case"),
+    (
+        {"celery_settings": {"task_reject_on_worker_los": True}},
+        "task_reject_on_worker_los is no setting of Celery's (did you mean 'task_reject_on_worker_lost'?)",
+    ),
+    ({"celery_settings": {"shop_setting": 1}}, "celery_settings.shop_setting is no setting of Celery's"),
+    *(
+        ({"celery_settings": {name: True}}, f"celery_settings.{name} may not be set here; remove it")
+        for name in (
+            "control_exchange",
+            "event_exchange",
+            "event_queue_prefix",
+            "task_queue_max_priority",
+            "worker_detect_quorum_queues",
+            "worker_direct",
+            "worker_disable_prefetch",
+            "worker_soft_shutdown_timeout",
+        )
+    ),
+    ({"celery_settings": {"broker_transport": "redis"}}, "broker_transport may not be set here; write celery_broker"),
+    (
+        {"celery_settings": {"task_annotations": {"*": {"acks_late": False}}}},
+        "celery_settings.task_annotations.*.acks_late would change when a task counts as done",
+    ),
+    ({"celery_settings": {"task_annotations": ["x"]}}, "celery_settings.task_annotations is no mapping of mappings"),
+    (
+        {"celery_settings": {"timezone": "Europe/Berln"}},
+        "timezone is 'Europe/Berln', which is no time zone (did you mean 'Europe/Berlin'?)",
+    ),
     ({"celery_broker": "sqla+postgresql://u@h/d"}, "celery_broker uses 'sqla+postgresql', a database"),
     ({"celery_broker": "django://"}, "celery_broker uses 'django', a database"),
     ({"celery_broker": "memory://"}, "celery_broker uses 'memory', which is for tests"),

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import celery.app.base
 import pytest
 from celery import Celery
-from celeryops_runtime import delays
+from celeryops_runtime import delays, producer
 from kombu import Exchange, Queue
+from kombu.transport.native_delayed_delivery import calculate_routing_key
 
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An app whose quorum queue is on RabbitMQ, as far as Celery's sending code can tell."""
-    monkeypatch.setattr(celery.app.base, "calculate_routing_key", celery.app.base.calculate_routing_key)
+    monkeypatch.setattr(celery.app.base, "calculate_routing_key", calculate_routing_key)  # whatever other tests did
     app = Celery("delays", broker="amqp://nobody@127.0.0.1:1//")
     queue = Queue("q", Exchange("x", type="topic"), routing_key="q", queue_arguments={"x-queue-type": "quorum"})
     app.conf.update(task_queues=[queue], task_default_queue="q", task_default_exchange_type="topic")
@@ -50,3 +52,9 @@ def test_half_a_second_is_one(sent: Any) -> None:
     delays.round_up()
     assert sent(0.5) == sent(1)
     assert sent(3) != sent(1)
+
+
+def test_a_process_that_only_sends_does_so_too(sent: Any, tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"settings": {}}')
+    producer.configure(Celery("web", set_as_current=False), tmp_path / "settings.json")
+    assert sent(0.5) == sent(1)

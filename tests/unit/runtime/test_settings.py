@@ -26,6 +26,9 @@ QUEUE = {
 PLAN = {"task_acks_late": True, "task_serializer": "json", "task_queues": [QUEUE], "task_default_queue": "critical"}
 
 
+def run() -> None: ...
+
+
 @pytest.fixture
 def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "settings.json"
@@ -265,6 +268,53 @@ def test_what_does_not_apply_is_named() -> None:
     app = Celery("x", broker="redis://wrong", task_acks_late=False, task_serializer="json", worker_concurrency=3)
     assert settings.replaced(app) == ["broker_url", "task_acks_late"]
     assert settings.replaced(Celery("y", loader="app")) == []
+
+
+LIMITS = {"task_time_limit": None, "task_soft_time_limit": None}
+
+
+@pytest.mark.parametrize("loaded_early", [False, True])
+def test_a_limit_in_the_apps_settings_gives_way_to_the_workers(
+    settings_file: Path, monkeypatch: pytest.MonkeyPatch, loaded_early: bool
+) -> None:
+    """In Celery's Django tutorial it stands in settings.py, and every message would carry it."""
+    settings_file.write_text(json.dumps({"settings": {**PLAN, **LIMITS}}))
+    if not loaded_early:
+        monkeypatch.setenv("CELERY_LOADER", loader.NAME)
+    app = Celery("x", set_as_current=False)
+    app.config_from_object(SimpleNamespace(CELERY_TASK_TIME_LIMIT=1800), namespace="CELERY")
+    task = app.task(name="shop.plain")(run)
+    own = app.task(name="shop.own", time_limit=60)(run)
+    assert own.time_limit == 60
+    assert task._get_exec_options()["time_limit"] == (1800 if loaded_early else None)
+
+    producer.configure(app)
+
+    assert task._get_exec_options()["time_limit"] is None
+    assert own._get_exec_options()["time_limit"] == 60
+    assert settings.replaced(app) == ["task_time_limit"], "said once"
+
+
+@pytest.mark.parametrize("annotations", [{"*": {"acks_late": False, "rate_limit": "9/s"}}, [{"*": {}}, {"x": {}}]])
+def test_annotations_do_not_change_acknowledgement(hosted: Path, annotations: Any) -> None:
+    listed = annotations if isinstance(annotations, list) else [annotations]
+    for each in listed:
+        next(iter(each.values())).update(acks_late=False, reject_on_worker_lost=False, acks_on_timeout=False)
+    hosted.write_text(json.dumps({"settings": {**PLAN, "task_reject_on_worker_lost": True}}))
+    app = Celery("x", set_as_current=False, task_annotations=annotations)
+    task = app.task(name="x")(run)
+    own = app.task(name="own", acks_late=False)(run)
+    assert (task.acks_late, task.reject_on_worker_lost, task.acks_on_timeout) == (True, True, True)
+    assert task.rate_limit == ("9/s" if isinstance(annotations, dict) else None)
+    assert own.acks_late is False, "what a task says itself counts"
+    assert settings.replaced(app) == ["task_annotations", "task_reject_on_worker_lost"][:1]
+
+
+@pytest.mark.usefixtures("hosted")
+def test_the_parts_of_another_broker_do_not_count() -> None:
+    app = Celery("x", broker_transport="redis", broker_host="wrong", broker_port=1, broker_vhost="wrong")
+    assert app.connection_for_write().as_uri(include_password=True) == BROKER
+    assert "broker_transport" in settings.replaced(app)
 
 
 @pytest.mark.parametrize(

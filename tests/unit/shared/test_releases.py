@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import pwd
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,46 @@ def test_what_to_go_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert home.fallback("new", me) == "old"
     assert home.fallback("new", "daemon") == "", "somebody else only looks around there"
     assert home.fallback("new", "nobody-of-that-name") == ""
+
+
+class Installing:
+    """Stands for uv: makes an environment with these packages."""
+
+    def __init__(self, *installed: str) -> None:
+        self.python = sys.executable
+        self._installed = installed
+
+    def ensure(self) -> None: ...
+
+    def create(self, venv: str) -> None:
+        for each in self._installed:
+            Path(venv, "lib/python3.13/site-packages", f"{each}.dist-info").mkdir(parents=True)
+
+    def install(self, *given: Any, **more: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("installed", "uses_redis", "refused"),
+    [
+        (
+            "celery-5.6.2",
+            True,
+            "celery 5.6.2 is installed, with which the workers' runtime was not tried; write celery==",
+        ),
+        ("redis-7.1.0", True, "redis 7.1.0 is installed"),
+        ("redis-7.1.0", False, ""),
+        ("celery-5.7.0", True, ""),
+    ],
+)
+def test_a_version_that_was_not_tried_makes_no_release(
+    tmp_path: Path, installed: str, uses_redis: bool, refused: str
+) -> None:
+    uv: Any = Installing(installed)
+    params = {"requirements": [], "import_check": False, "uses_redis": uses_redis}
+    builder = release.Builder(tmp_path / "r1", uv, params)
+    if refused:
+        with pytest.raises(release.BuildError, match=refused):
+            builder.build("requirement", "shop==1.0", None)
+    else:
+        builder.build("requirement", "shop==1.0", None)
+    assert (tmp_path / "r1" / release.COMPLETE).exists() is not bool(refused)

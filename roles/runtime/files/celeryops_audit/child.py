@@ -23,15 +23,17 @@ import sysconfig
 import time
 import traceback
 import typing
+import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 #: Settings that checks look at; the others stay where they are.
 SETTINGS = (
-    "accept_content", "beat_scheduler", "broker_heartbeat", "redis_socket_timeout", "result_accept_content",
-    "result_expires", "result_serializer", "task_acks_late", "task_always_eager", "task_create_missing_queues",
-    "task_default_queue", "task_serializer", "task_soft_time_limit", "task_time_limit", "worker_autoscaler",
+    "accept_content", "beat_scheduler", "broker_heartbeat", "control_exchange", "event_exchange", "event_queue_prefix",
+    "redis_socket_timeout", "result_accept_content", "result_expires", "result_serializer", "task_acks_late",
+    "task_always_eager", "task_create_missing_queues", "task_default_queue", "task_serializer", "task_soft_time_limit",
+    "task_time_limit", "worker_autoscaler", "worker_direct",
 )  # fmt: skip
 TRANSPORT = ("confirm_publish", "read_timeout", "write_timeout", "socket_timeout", "visibility_timeout")
 
@@ -369,6 +371,13 @@ def routes(app: Any) -> Iterator[tuple[str, str]]:
             yield str(getattr(pattern, "pattern", pattern)), str(getattr(target, "name", target))
 
 
+def unknown_timezone(app: Any) -> str | None:
+    """The name of a time zone that is none; nothing where this machine knows no zones at all."""
+    name = app.conf.timezone
+    known = zoneinfo.available_timezones() if isinstance(name, str) else set()
+    return str(name) if known and name not in known else None
+
+
 def own_modules() -> dict[str, str]:
     """Every loaded module that is written in Python, and its file."""
     return {
@@ -388,6 +397,7 @@ def describe(app: Any, path: str, definitions: Definitions, connections: Connect
     settings["result_expires"] = seconds_of(settings["result_expires"])
     for name in ("accept_content", "result_accept_content"):
         settings[name] = sorted(map(str, settings[name])) if settings[name] is not None else None
+    settings["unknown_timezone"] = unknown_timezone(app)
     transport = conf.broker_transport_options or {}
     settings["broker_transport_options"] = {name: transport[name] for name in TRANSPORT if name in transport}
     declared = [queue(each) for each in app.amqp.queues.values()]

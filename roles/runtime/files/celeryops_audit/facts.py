@@ -245,6 +245,7 @@ class Plan:
     workers: tuple[Worker, ...] = ()
     consumer_timeout: float | None = None
     visibility_renewed: bool = False  # workers tell Redis, again and again, what they still hold
+    celerys_names_only: bool = False  # nobody may use others on the broker
     nodes: tuple[str, ...] = ()
     beats: int | None = None
     sentry: bool | None = None
@@ -286,6 +287,7 @@ class Plan:
             workers=tuple(workers),
             consumer_timeout=timeout / 1000 if timeout else None,
             visibility_renewed=bool(broker.get("visibility_renewed")),
+            celerys_names_only=bool(broker.get("celerys_names_only")),
             nodes=tuple(map(str, nodes)),
             beats=None if beats is None else int(beats),
             sentry=values.get("sentry"),

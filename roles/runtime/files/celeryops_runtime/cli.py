@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from celeryops_runtime import credentials, objects, probe, release, settings
+from celeryops_runtime import credentials, environment, objects, probe, release, settings
 from celeryops_runtime.errors import ConfigurationError
 
 #: sysexits.h: the configuration is wrong, starting again will not help.
 EX_CONFIG = 78
+LOADER = "celeryops_runtime.loader:Loader"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +57,9 @@ def _celery(
     given: argparse.Namespace, rest: list[str], secrets: credentials.Credentials, release_id: str | None
 ) -> int:
     """Run Celery in this process."""
-    # Imported late: Celery and the modules that need it read the environment when they are imported.
+    # Imported late: Celery and the modules that need it read the environment when they are imported. And before the
+    # application, which may still change it.
+    import billiard.common  # noqa: F401
     from celery.bin.celery import celery
 
     from celeryops_runtime import logs, readiness, sentry
@@ -72,8 +75,8 @@ def _celery(
     logs.connect(node=given.command)
     sentry.connect(secrets.sentry, release_id)
     readiness.connect(Watchdog(Notifier(os.environ), report), options)
-    arguments = ["--app", given.app, given.command, *rest]
-    return int(celery(args=arguments, prog_name="celery", auto_envvar_prefix="CELERY") or 0)
+    # Without Celery's prefix for variables (auto_envvar_prefix), each of which would be an option of the worker.
+    return int(celery(args=["--app", given.app, "--loader", LOADER, given.command, *rest], prog_name="celery") or 0)
 
 
 def _exec(command: list[str]) -> int:
@@ -116,8 +119,13 @@ def main(argv: Sequence[str]) -> int:
         if release_id:
             os.environ.setdefault("CELERYOPS_RELEASE", release_id)
             os.environ.setdefault("SENTRY_RELEASE", release_id)
+        if undoing := environment.clean(os.environ):
+            print(
+                f"celeryops: these variables would undo the plan and do not apply: {', '.join(undoing)}.",
+                file=sys.stderr,
+            )
         settings.read(os.environ)  # Celery swallows errors at the places where they are read again
-        os.environ["CELERY_LOADER"] = "celeryops_runtime.loader:Loader"
+        os.environ["CELERY_LOADER"] = LOADER
         match options.command:
             case "probe":
                 return probe.run(Path(options.directory), os.environ)

@@ -10,7 +10,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
-from celeryops_runtime import delivery, retry, settings
+from celeryops_runtime import delivery, known, retry, settings
 from celeryops_runtime.guard import harmless
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
@@ -30,8 +30,8 @@ def worker_step(watchdog: Watchdog) -> type:
     return Systemd
 
 
-def _service(watchdog: Watchdog, options: Options) -> dict[Any, Any]:
-    """Every Celery signal that matters here, with what to do."""
+def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...]:
+    """Every Celery signal that matters here, with what to do; what fails keeps nothing else from being done."""
 
     def configure_worker(sender: str, instance: Any, **_: Any) -> None:
         # Only now: Celery's consumer keeps the task tracer that it finds when it is imported, and in pools without
@@ -56,6 +56,12 @@ def _service(watchdog: Watchdog, options: Options) -> dict[Any, Any]:
         if names := settings.replaced(instance.app):
             logger.info("The host's settings replace the app's own: %s", ", ".join(names))
 
+    def look_at_celery(**_: Any) -> None:
+        known.tell(logger.error)
+
+    def look_at_ourselves(**_: Any) -> None:
+        known.check_replaced(logger.error)
+
     def beat_ready(sender: Any, **_: Any) -> None:
         scheduler = sender.scheduler
 
@@ -77,14 +83,17 @@ def _service(watchdog: Watchdog, options: Options) -> dict[Any, Any]:
             watchdog.feed(scheduler.connection)
         working()
 
-    return {
-        signals.celeryd_init: configure_worker,
-        signals.celeryd_after_setup: before_the_pool_starts,
-        signals.beat_init: beat_ready,
-    }
+    return (
+        (signals.celeryd_init, configure_worker),
+        (signals.celeryd_after_setup, look_at_celery),
+        (signals.celeryd_after_setup, before_the_pool_starts),
+        (signals.worker_ready, look_at_ourselves),
+        (signals.beat_init, look_at_celery),
+        (signals.beat_init, beat_ready),
+    )
 
 
 def connect(watchdog: Watchdog, options: Options) -> None:
     """Listen to Celery."""
-    for signal, receiver in _service(watchdog, options).items():
+    for signal, receiver in _service(watchdog, options):
         signal.connect(harmless(receiver), weak=False)

@@ -4,11 +4,12 @@
 The settings are one more mapping in front of the app's own ones, so they win however and whenever the app sets
 its own: constructor, ``config_from_object`` (lazy, forced, with a namespace, with old setting names),
 ``conf.update`` before or after the configuration is read. Only ``task_routes`` is merged: the plan's routes are
-asked first, then those that the app had when its configuration was read, each by its queue alone.
+asked first, then those that the app had when its configuration was read (see ``celeryops_runtime.routing``).
 """
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from celeryops_runtime import files
 from celeryops_runtime.errors import ConfigurationError
+from celeryops_runtime.layers import Layer, Shared
 
 _QUEUE_KEYS = {"name", "exchange", "exchange_type", "routing_key", "queue_arguments", "no_declare"}
 #: kombu ships its types without having any here.
@@ -33,12 +35,17 @@ TRANSPORTS = {
 BACKENDS = {"sentinel": "celeryops_runtime.results:SentinelBackend"}
 #: Where options name a primary that Sentinel knows, and the URL beside them.
 SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
-#: What a route says of the way to a queue, besides the queue's name.
-DELIVERY = ("exchange", "exchange_type", "routing_key")
-
-
-class Shared(dict[str, Any]):
-    """The settings in the form Celery takes them; its type marks the mapping among an app's others."""
+#: Settings that name the broker in parts, the last of which overrules a URL.
+PARTS = ("broker_host", "broker_port", "broker_user", "broker_password", "broker_vhost", "broker_transport")
+#: Attributes of tasks that say when a message is acknowledged, and what becomes of it when its process dies.
+ACKNOWLEDGEMENT = {
+    "acks_late",
+    "acks_on_failure_or_timeout",
+    "acks_on_failure",
+    "acks_on_timeout",
+    "reject_on_worker_lost",
+    "retry_on_worker_lost",
+}
 
 
 def queues(declared: Sequence[Mapping[str, Any]], no_declare: bool = False) -> tuple[Any, ...]:
@@ -70,7 +77,9 @@ def read(
     path = settings_file or environ.get("CELERYOPS_SETTINGS")
     shared = Shared()
     if path:
-        plain = files.read_object(Path(path)).get("settings")
+        content = files.read_object(Path(path))
+        shared.app = str(content.get("app") or "")
+        plain = content.get("settings")
         if not isinstance(plain, dict):
             raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
         shared.update(plain)
@@ -80,6 +89,9 @@ def read(
     for name, variable in (("broker_url", "CELERY_BROKER_URL"), ("result_backend", "CELERY_RESULT_BACKEND")):
         if value := environ.get(variable):
             shared[name] = value
+    if "broker_url" in shared:
+        shared.update(dict.fromkeys(("broker_read_url", "broker_write_url"), shared["broker_url"]))
+        shared.update(dict.fromkeys(PARTS))
     _log_in(shared, shared)
     return shared
 
@@ -95,35 +107,38 @@ def _log_in(shared: Shared, urls: Mapping[str, Any]) -> None:
             shared[name] = {**options, "sentinel_kwargs": {**asking, **login}}
 
 
-def _by_queue(route: Any) -> Any:
-    """A route that names its queue goes by that queue's own exchange and key.
-
-    With a key of its own it would reach the planned exchange, where nothing is bound to that key.
-    """
-    if isinstance(route, Mapping) and "queue" in route:
-        return {name: value for name, value in route.items() if name not in DELIVERY}
-    return route
+def _routers(given: Any) -> list[Any]:
+    """The routers of a setting, which may be one that is no list."""
+    return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
-def _routes(given: Any) -> list[Any]:
-    """The app's routers: Celery takes a map, a function, or a list of maps, functions and lists of pairs."""
-    routers: list[Any] = []
-    for router in given if isinstance(given, (list, tuple)) else [given]:
-        pairs = router.items() if isinstance(router, Mapping) else router
-        listed = isinstance(router, (Mapping, list, tuple))
-        routers.append([(pattern, _by_queue(route)) for pattern, route in pairs] if listed else router)
-    return routers
+def _annotations(given: Any) -> Any:
+    """The app's annotations of tasks, without what they say of acknowledgement; what a task says itself counts."""
+    if isinstance(given, (list, tuple)):
+        return [_annotations(each) for each in given]
+    if isinstance(given, Mapping):
+        return {
+            name: {key: value for key, value in each.items() if key not in ACKNOWLEDGEMENT}
+            if isinstance(each, Mapping)
+            else each
+            for name, each in given.items()
+        }
+    return given
 
 
-def _lay_over(conf: Any, shared: Shared) -> None:
+def _lay_over(app: Any, conf: Any, shared: Shared) -> None:
     """Put the settings in front of all others in this (read) configuration."""
-    if any(isinstance(layer, Shared) for layer in conf.maps):
+    from celeryops_runtime import applications
+
+    if any(isinstance(each, Layer) for each in conf.maps):
         return
-    layer = Shared(shared)
+    layer = Layer(shared, partial(applications.is_meant, app, conf, shared.app))
     _log_in(layer, conf)
     ours, theirs = layer.pop("task_routes", None), conf.get("task_routes")
     if ours or theirs:
-        layer["task_routes"] = ([ours] if ours else []) + (_routes(theirs) if theirs else [])
+        layer["task_routes"] = ([ours] if ours else []) + (_routers(theirs) if theirs else [])
+    if "task_annotations" not in layer and (annotated := conf.get("task_annotations")):
+        layer["task_annotations"] = _annotations(annotated)
     conf.maps.insert(0, layer)
 
 
@@ -133,11 +148,16 @@ def on_configure(app: Any, shared: Shared) -> None:
     # Here an app is there already; where there is none, Celery must not be imported before the environment is ready.
     from celery.app.backends import BACKEND_ALIASES
 
+    from celeryops_runtime import applications, delays, routing
+
     def receiver(source: Any, **_: Any) -> None:
-        _lay_over(source, shared)
+        _lay_over(app, source, shared)
 
     TRANSPORT_ALIASES.update(TRANSPORTS)
     BACKEND_ALIASES.update(BACKENDS)
+    delays.round_up()
+    applications.keep_urls_apart()
+    routing.by_queue()
     signal = app.on_after_configure
     signal.connect(receiver, weak=False, dispatch_uid=_UID)
     # An app's own receiver may send a task at once: it must find these settings in place.
@@ -145,10 +165,27 @@ def on_configure(app: Any, shared: Shared) -> None:
 
 
 def install(app: Any, shared: Shared) -> None:
-    """Make these settings apply to an app that exists already."""
+    """Make these settings apply to an app that exists already: to this one, as somebody says who knows."""
+    shared.app = ""
+    app.on_after_configure.disconnect(dispatch_uid=_UID)
     on_configure(app, shared)
     if app.configured:
-        _lay_over(app.conf, shared)
+        conf = app.conf.finalize()
+        conf.maps[:] = [layer for layer in conf.maps if not isinstance(layer, Layer)]
+        _lay_over(app, conf, shared)
+        _free(app, conf)
+
+
+def _free(app: Any, conf: Any) -> None:
+    """Take the limits of the app's settings off tasks that have them already: their messages would carry them."""
+    from celeryops_runtime import applications
+
+    own = applications.own(conf)
+    for task in app._tasks.values():
+        for limit in ("time_limit", "soft_time_limit"):
+            if applications.has(conf, f"task_{limit}") and getattr(task, limit) == own.get(f"task_{limit}"):
+                setattr(task, limit, None)
+        task._exec_options = None  # Celery's memory of them
 
 
 def override(app: Any, values: Mapping[str, Any]) -> None:

@@ -49,6 +49,37 @@ def duplicate_beat(check: Check, audit: Audit) -> Found:
         )
 
 
+#: Settings that name what Celery makes on a broker, with the values that it gives by itself.
+CELERYS_NAMES = {
+    "control_exchange": "celery",
+    "event_exchange": "celeryev",
+    "event_queue_prefix": "celeryev",
+    "worker_direct": False,
+}
+
+
+@check(
+    "name-without-rights",
+    "The broker's users have no right to a name that the application gives",
+    severity=Severity.ERROR,
+    evidence=Evidence.PLAN,
+    fix="remove the setting: a virtual host of its own keeps applications apart",
+    why="Users of the broker may use the queues of the plan and the names that Celery gives by itself, and nothing "
+    "else. A worker that declares anything else is refused, ends, and is started again, for ever.",
+    read=["https://docs.celeryq.dev/en/stable/userguide/configuration.html#control-exchange"],
+    needs_plan=True,
+    broker="amqp",
+)
+def name_without_rights(check: Check, audit: Audit) -> Found:
+    if not audit.plan or not audit.plan.celerys_names_only:
+        return
+    for name, usual in CELERYS_NAMES.items():
+        if (value := audit.loaded.conf.get(name, usual)) != usual:
+            yield check.found(
+                f"{name} is {value!r}, to which no user of the broker has a right", place=audit.loaded.place
+            )
+
+
 @check(
     "redis-evicts",
     "Redis throws tasks away when it is full",

@@ -68,3 +68,17 @@ def schedule_overlaps(check: Check, audit: Audit) -> Found:
             )
         elif not limit:
             yield check.unknown(f"how long {task.name} may run is not known; it is sent every {entry.period:g} s")
+
+
+@check(
+    "unknown-timezone",
+    "The time zone does not exist",
+    severity=Severity.ERROR,
+    evidence=Evidence.APP,
+    fix="write a name such as Europe/Berlin or UTC",
+    why="Celery looks the zone up when it first needs it: beat ends, and so does every call with a countdown.",
+    read=["https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html#time-zones"],
+)
+def unknown_timezone(check: Check, audit: Audit) -> Found:
+    if name := audit.loaded.conf.get("unknown_timezone"):
+        yield check.found(f"timezone is {name!r}, which is no time zone", place=audit.loaded.place)

@@ -1,0 +1,6 @@
+# plan: {"workers": {"default": {"queues": ["celery"], "time_limit": 60}}, "broker": {"celerys_names_only": true}}
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+app.conf.control_exchange = "shop"
+app.conf.event_exchange, app.conf.event_queue_prefix = "shopev", "shopev"

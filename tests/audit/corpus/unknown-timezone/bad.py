@@ -1,0 +1,4 @@
+from celery import Celery
+
+app = Celery("shop", broker="amqp://shop@localhost")
+app.conf.timezone = "Europe/Berln"

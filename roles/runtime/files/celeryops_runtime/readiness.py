@@ -10,7 +10,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
-from celeryops_runtime import delivery, retry, settings
+from celeryops_runtime import delivery, outcomes, retry, settings
 from celeryops_runtime.guard import harmless
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
@@ -52,6 +52,7 @@ def _service(watchdog: Watchdog, options: Options) -> dict[Any, Any]:
         if options.at_most_once:
             delivery.enforce(instance.app)
         retry.install(instance.time_limit)
+        outcomes.install(instance.app, instance.time_limit)
         if names := settings.replaced(instance.app):
             logger.info("The host's settings replace the app's own: %s", ", ".join(names))
 

@@ -30,7 +30,11 @@ TRANSPORTS = {
     "sentinel": "celeryops_runtime.redis:SentinelTransport",
 }
 #: Celery's result backends that are replaced, see ``celeryops_runtime.results``.
-BACKENDS = {"sentinel": "celeryops_runtime.results:SentinelBackend"}
+BACKENDS = {
+    "redis": "celeryops_runtime.results:RedisBackend",
+    "rediss": "celeryops_runtime.results:RedisBackend",
+    "sentinel": "celeryops_runtime.results:SentinelBackend",
+}
 #: Where options name a primary that Sentinel knows, and the URL beside them.
 SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
 #: What a route says of the way to a queue, besides the queue's name.

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a run must be over so that what becomes of its message is still decided by itself, not by the hard limit."""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+#: Seconds before the hard limit in which a rejection reaches the main process, and the shortest attempt at anything.
+MARGIN, SHORTEST = 1.0, 0.1
+
+
+def over(began: float, limits: Sequence[float | None] | None, task: Any, default: float | None) -> float | None:
+    """The moment by which a run that began then must be over; None where no hard limit ends it.
+
+    Args:
+        began: by the clock that is wanted back.
+        limits: the hard and the soft one that its message brought.
+        task: may have one of its own.
+        default: the worker's.
+    """
+    limit = (limits or (None,))[0] or task.time_limit or default
+    return began + limit - MARGIN if limit else None
+
+
+def _expired(*_: Any) -> None:
+    raise SoftTimeLimitExceeded
+
+
+@contextmanager
+def ended_in(seconds: float | None) -> Iterator[None]:
+    """Interrupt this block with SoftTimeLimitExceeded then.
+
+    Only processes of the prefork pool have limits, and they run their tasks in the main thread.
+    """
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _expired)
+    theirs, _interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, SHORTEST))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, theirs)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)

@@ -50,6 +50,11 @@ _CONTENT = (EncodeError, MemoryError)
 _MARKS = ("mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked")
 
 
+def said(error: BaseException) -> str:
+    """An error in one line; redis-py's show only their kind otherwise."""
+    return f"{type(error).__name__}: {error}"
+
+
 class GoBack(BaseException):
     """This run cannot be brought to its end: its message goes back to the queue."""
 
@@ -75,7 +80,7 @@ class Outage:
     def begin(self, error: BaseException) -> None:
         """Somebody could not store something."""
         if not self.since:
-            self._memory[:] = self._FORM.pack(time.time(), repr(error).encode()[:400])
+            self._memory[:] = self._FORM.pack(time.time(), said(error).encode()[:400])
 
     def end(self) -> None:
         """Somebody could again."""
@@ -98,10 +103,10 @@ class Run:
     backend: Any = None
     patience: float = 0.0
 
-    def may_go_on(self, why: object) -> None:
+    def may_go_on(self, why: str) -> None:
         """Nothing, while the backend may take."""
         if time.monotonic() >= self.patience:
-            raise GoBack(f"the result backend stores nothing: {why!r}")
+            raise GoBack(f"the result backend stores nothing: {why}")
 
 
 class _Here(threading.local):
@@ -161,11 +166,11 @@ def insist(operation: Callable[[], T], plain: tuple[type[BaseException], ...] = 
             raise
         except Exception as raised:  # a time limit that strikes, too
             error = raised
-        run.may_go_on(error)
+        run.may_go_on(said(error))
         tries = tries + 1 if _answers(run.backend) else 0
         if tries == TRIES:
             raise error
-        run.may_go_on(error)
+        run.may_go_on(said(error))
         time.sleep(PAUSE)
 
 
@@ -188,7 +193,7 @@ def _store(
     except SoftTimeLimitExceeded as error:  # struck between two attempts
         if SoftTimeLimitExceeded in plain:
             raise
-        raise GoBack(f"the result backend stores nothing: {error!r}") from error
+        raise GoBack(f"the result backend stores nothing: {said(error)}") from error
     finally:
         run.backend = None
 
@@ -225,7 +230,7 @@ def _marking(backend: Any, name: str, mark: Callable[..., Any]) -> Callable[...,
             error = args[0]
             if not isinstance(error, InvalidTaskError):  # it has not begun, so it cannot have failed
                 OUTAGE.begin(error)
-                raise GoBack(f"the result backend does not know it: {error!r}")
+                raise GoBack(f"the result backend cannot be asked: {said(error)}")
         if name == "mark_as_retry":  # only informs: see below
             return operation()
         try:
@@ -255,7 +260,7 @@ def _storing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             logger.warning("Task %s goes on, but its state %s could not be stored: %s", task_id, state, reason)
         except Exception as error:
-            logger.warning("Task %s goes on, but its state %s could not be stored: %r", task_id, state, error)
+            logger.warning("Task %s goes on, but its state %s could not be stored: %s", task_id, state, said(error))
         return result
 
     return stored
@@ -270,7 +275,7 @@ def _calling(prepare: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if _here.run is None:
                 raise
-            logger.warning("Nothing will be heard of the result of a task that is sent now: %r", error)
+            logger.warning("Nothing will be heard of the result of a task that is sent now: %s", said(error))
             return {}
 
     return prepared
@@ -293,7 +298,6 @@ _later: list[tuple[str, Callable[[], Any]]] = []
 
 def _aside(task_id: str, operation: Callable[[], Any]) -> Any:
     """The main process notes what a task's own process could not: that it was killed, or revoked."""
-    error: Exception | str = OUTAGE.why
     if not OUTAGE.since:
         try:
             with ended_in(BRIEF):
@@ -302,8 +306,7 @@ def _aside(task_id: str, operation: Callable[[], Any]) -> Any:
             raise
         except Exception as raised:
             OUTAGE.begin(raised)
-            error = raised
-    logger.warning("The outcome of task %s is stored when the result backend can: %s", task_id, error)
+    logger.warning("The outcome of task %s is stored when the result backend can: %s", task_id, OUTAGE.why)
     _later.append((task_id, operation))
     return None
 
@@ -322,7 +325,7 @@ def _await_end(app: Any) -> None:
         try:
             operation()
         except Exception as error:
-            logger.error("The outcome of task %s could not be stored: %r", task_id, error)
+            logger.error("The outcome of task %s could not be stored: %s", task_id, said(error))
 
 
 _asking: threading.Thread | None = None
@@ -365,7 +368,7 @@ def _rejected(reject: Reject) -> Any:
 
 def give_back(reason: Exception) -> BaseException:
     """What to raise where a task is to go back to its queue though its code has succeeded."""
-    return GoBack(repr(reason)) if _here.run else Reject(reason, requeue=True)
+    return GoBack(said(reason)) if _here.run else Reject(reason, requeue=True)
 
 
 def _traced(build: Callable[..., Any], default: float | None) -> Callable[..., Any]:

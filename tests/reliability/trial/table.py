@@ -33,6 +33,7 @@ HEAD = (
 TITLES = {
     "reliability": "# No accepted task is lost",
     "cluster": "# No accepted task is lost by three brokers",
+    "result-faults": "# No accepted task is lost when the result backend fails",
     "redis-faults": "# No accepted task is lost with Redis as broker",
     "sentinel-faults": "# No accepted task is lost with three Redis and Sentinel",
 }

@@ -371,6 +371,20 @@ def test_a_part_is_counted_when_the_backend_is_back(app: Celery, place: Place, r
 
 
 @each_error
+@pytest.mark.parametrize("times", [3, float("inf")])
+def test_a_chord_that_the_code_sends_is_sent_or_the_task_goes_back(
+    app: Celery, place: Place, run: Run, sent: list[str], times: float, error: Exception
+) -> None:
+    away(place, error, times=times)
+
+    def body(self: Any) -> None:
+        chord([signature("x.next", app=app)], signature("x.next", app=app), app=app).apply_async()
+
+    assert goes_back(run(body, ignore_result=True)) == (times > 3)
+    assert sent == ([] if times > 3 else ["x.next"])
+
+
+@each_error
 def test_a_next_step_that_is_a_chord_is_not_lost(
     app: Celery, place: Place, run: Run, sent: list[str], error: Exception
 ) -> None:

@@ -5,9 +5,9 @@ Celery stores STARTED before a task's code runs, and its end, and the count of i
 acknowledged. An error of the result backend there counts as one of the task, whose message is acknowledged: code that
 never ran, or a chord whose body never comes, and nobody is told. So, while a task is traced:
 
-- What the end of a task needs is tried again until the backend is there, but only as long as the task's hard limit
-  allows; then the task goes back to its queue. Whether the backend or the result is at fault, the backend itself is
-  asked: it is to keep something small.
+- What the end of a task needs, and a chord that its code sends, is tried again until the backend is there, but only as
+  long as the task's hard limit allows; then the task goes back to its queue. Whether the backend or the result is at
+  fault, the backend itself is asked: it is to keep something small.
 - That waiting is ended by ``GoBack``, which no ``except Exception`` of Celery's takes for an error of the task.
 - A state that only informs (RETRY, a task's own) is tried for a moment; the task goes on without it.
 - While one process of a worker cannot store, none of them begins a task that would have to, and the main process
@@ -48,11 +48,13 @@ BRIEF, PATIENCE = 3.0, 60.0
 _CONTENT = (EncodeError, MemoryError)
 #: Which outcomes Celery stores, outside of a task's run too.
 _MARKS = ("mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked")
+#: What it stores of a chord that a task's code sends.
+_CHORD = ("apply_chord", "set_chord_size")
 
 
 def said(error: BaseException) -> str:
-    """An error in one line; redis-py's show only their kind otherwise."""
-    return f"{type(error).__name__}: {error}"
+    """An error in words; redis-py's ``repr`` shows only its kind, and its text the command with all that was stored."""
+    return f"{type(error).__name__}: {str(error).rpartition('of pipeline caused error: ')[2]}"
 
 
 class GoBack(BaseException):
@@ -266,6 +268,15 @@ def _storing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
     return stored
 
 
+def _needing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(store)
+    def stored(*args: Any, **kwargs: Any) -> Any:
+        operation = partial(store, *args, **kwargs)
+        return _store(backend, operation) if _here.run and _here.run.goes_back else operation()
+
+    return stored
+
+
 def _calling(prepare: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(prepare)
     def prepared(*args: Any, **kwargs: Any) -> Any:
@@ -286,6 +297,8 @@ def keep(backend: Any) -> Any:
     if "store_result" not in vars(backend):
         for name in _MARKS:
             setattr(backend, name, _marking(backend, name, getattr(backend, name)))
+        for name in _CHORD:
+            setattr(backend, name, _needing(backend, getattr(backend, name)))
         backend.store_result = _storing(backend, backend.store_result)
         backend.on_task_call = _calling(backend.on_task_call)
     return backend

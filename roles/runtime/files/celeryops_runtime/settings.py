@@ -72,12 +72,15 @@ def read(
     Who only sends has no right to declare RabbitMQ's queues, which are there before anything is sent.
     """
     path = settings_file or environ.get("CELERYOPS_SETTINGS")
-    shared = Shared()
-    if path:
-        plain = files.read_object(Path(path)).get("settings")
-        if not isinstance(plain, dict):
-            raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
-        shared.update(plain)
+    plain = files.read_object(Path(path)).get("settings") if path else {}
+    if not isinstance(plain, dict):
+        raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
+    return made(plain, environ, sends_only)
+
+
+def made(plain: Mapping[str, Any], environ: Mapping[str, str], sends_only: bool = False) -> Shared:
+    """The same from settings that stand in no file yet."""
+    shared = Shared(plain)
     if declared := shared.get("task_queues"):
         on_redis = "broker_native_delayed_delivery_queue_type" not in shared
         shared["task_queues"] = queues(declared, no_declare=sends_only and not on_redis)

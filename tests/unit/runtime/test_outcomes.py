@@ -38,8 +38,12 @@ ERRORS = [
     AuthenticationError("invalid username-password pair or user is disabled."),
     OperationalError("could not connect to server"),
 ]
-#: Celery's own, where an error is not one of the task's code.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception raised outside body")
+pytestmark = [
+    # Celery's own, where an error is not one of the task's code.
+    pytest.mark.filterwarnings("ignore:Exception raised outside body"),
+    # An interruption that strikes in the callback of a weak reference has no effect, and comes again.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 each_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__module__ + type(error).__name__)
 
 
@@ -121,7 +125,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         (trace, "build_tracer"),
         (consumer, "build_tracer"),
     ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # each is put back afterwards
+        monkeypatch.setattr(owner, name, getattr(owner, name, None), raising=False)  # each is put back afterwards
     for name, seconds in (("PAUSE", 0.01), ("BRIEF", 0.2), ("PATIENCE", 0.4)):
         monkeypatch.setattr(outcomes, name, seconds)
     outcomes.OUTAGE.end()
@@ -132,8 +136,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def app(sent: list[str], backend: type) -> Celery:
-    app = Celery("x", broker="memory://", backend=backend, set_as_current=False)
+def app(sent: list[str], backend: type, monkeypatch: pytest.MonkeyPatch) -> Celery:
+    monkeypatch.setattr(Celery, "_get_backend", lambda self: backend(app=self, url="place://"))
+    app = Celery("x", broker="memory://", set_as_current=False)
     app.conf.update(task_acks_late=True, result_extended=True)
     retry.install(LIMIT)
     outcomes.install(app, LIMIT)
@@ -269,7 +274,7 @@ def test_a_result_that_the_backend_refuses_while_it_keeps_others_is_the_tasks_fa
     away(
         place, OperationalError("too large"), fails=lambda operation, value: operation == "set" and "big" in str(value)
     )
-    assert run(lambda self: "big").info.state == "FAILURE"
+    assert run(lambda self: "big", time_limit=10).info.state == "FAILURE"
     assert place.state() == "FAILURE"
     assert not outcomes.OUTAGE.since
 

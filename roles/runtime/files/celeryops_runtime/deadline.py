@@ -11,6 +11,8 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 #: Seconds before the hard limit in which a rejection reaches the main process, and the shortest attempt at anything.
 MARGIN, SHORTEST = 1.0, 0.1
+#: Seconds until an interruption that had no effect is repeated: Python ignores it in the callback of a weak reference.
+AGAIN = 0.5
 
 
 def over(began: float, limits: Sequence[float | None] | None, task: Any, default: float | None) -> float | None:
@@ -40,7 +42,7 @@ def ended_in(seconds: float | None) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, _expired)
-    theirs, _interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, SHORTEST))
+    theirs, _interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, SHORTEST), AGAIN)
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ never ran, or a chord whose body never comes, and nobody is told. So, while a ta
 import contextlib
 import mmap
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,14 +27,14 @@ from functools import partial, wraps
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from amqp.exceptions import AMQPError, MessageNacked
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery import states
-from celery._state import get_current_task
+from celery import signals, states
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import InvalidTaskError, Reject
 from celery.utils.log import get_logger
-from kombu.exceptions import EncodeError
+from kombu.exceptions import EncodeError, OperationalError
 
 from celeryops_runtime.deadline import ended_in, over
 
@@ -44,6 +45,9 @@ T = TypeVar("T")
 PAUSE, TRIES = 0.5, 3
 #: Seconds that a state may take which only informs, and those that a run without a hard limit waits.
 BRIEF, PATIENCE = 3.0, 60.0
+#: What says that the broker did not take the message. Anything else (arguments that JSON does not know, a queue that
+#: is not declared) would fail in the same way again, on Redis without end.
+UNPUBLISHED = (SoftTimeLimitExceeded, OperationalError, AMQPError, MessageNacked, OSError)
 #: What fails in the same way whatever the backend does.
 _CONTENT = (EncodeError, MemoryError)
 #: Which outcomes Celery stores, outside of a task's run too.
@@ -101,6 +105,8 @@ class Run:
     until: float | None
     #: Whether its message is not acknowledged yet.
     goes_back: bool
+    #: Whether Celery has come to what belongs to this run: before, it looks for an earlier one.
+    begun: bool = False
     #: The backend that is just asked to store, and until when it may take.
     backend: Any = None
     patience: float = 0.0
@@ -213,9 +219,9 @@ def may_wait() -> bool:
     return True
 
 
-def follow_up(task: Any, operation: Callable[[], T], unpublished: tuple[type[BaseException], ...]) -> T:
+def follow_up(task: Any, operation: Callable[[], T]) -> T:
     """Send what follows a task: a chord is stored before it is sent."""
-    return _store(task.backend, operation, plain=(*_CONTENT, *unpublished))
+    return _store(task.backend, operation, plain=(*_CONTENT, *UNPUBLISHED))
 
 
 # --- what a backend does ----------------------------------------------------------------------------------------------
@@ -228,7 +234,7 @@ def _marking(backend: Any, name: str, mark: Callable[..., Any]) -> Callable[...,
         run = _here.run
         if run is None:
             return _aside(task_id, operation)
-        if name == "mark_as_failure" and get_current_task() is None and run.goes_back:
+        if name == "mark_as_failure" and not run.begun and run.goes_back:
             error = args[0]
             if not isinstance(error, InvalidTaskError):  # it has not begun, so it cannot have failed
                 OUTAGE.begin(error)
@@ -277,6 +283,19 @@ def _needing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
     return stored
 
 
+def _giving_up(fail: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(fail)
+    def failed(callback: Any, exc: Any = None) -> Any:
+        """Celery before 5.7 takes a chord whose body cannot be sent for one that has failed."""
+        cause = sys.exc_info()[1]
+        unsent = str(exc).startswith("Callback error") and isinstance(cause, UNPUBLISHED)
+        if unsent and cause and _here.run and _here.run.goes_back:
+            raise GoBack(said(cause))
+        return fail(callback, exc)
+
+    return failed
+
+
 def _calling(prepare: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(prepare)
     def prepared(*args: Any, **kwargs: Any) -> Any:
@@ -300,6 +319,7 @@ def keep(backend: Any) -> Any:
         for name in _CHORD:
             setattr(backend, name, _needing(backend, getattr(backend, name)))
         backend.store_result = _storing(backend, backend.store_result)
+        backend.chord_error_from_stack = _giving_up(backend.chord_error_from_stack)
         backend.on_task_call = _calling(backend.on_task_call)
     return backend
 
@@ -371,6 +391,12 @@ def _hold(run: Run) -> None:
             time.sleep(PAUSE)
 
 
+def _begin(task: Any, **_: Any) -> None:
+    run = _here.run
+    if run and run.task is task:
+        run.begun = True
+
+
 def _rejected(reject: Reject) -> Any:
     """As if the task's own code had raised it: the pool of threads takes no notice of what a tracer raises."""
     try:
@@ -433,4 +459,5 @@ def install(app: Any, time_limit: float | None) -> None:
     made = [app._backend, *(task._backend for task in app.tasks.values())]
     for backend in filter(None, made):
         keep(backend)
+    signals.task_prerun.connect(_begin, weak=False, dispatch_uid=f"{__name__}.begin")
     trace.build_tracer = consumer.build_tracer = _traced(trace.build_tracer, time_limit)

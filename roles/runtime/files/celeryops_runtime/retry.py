@@ -19,24 +19,18 @@ from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
-from amqp.exceptions import AMQPError, MessageNacked
-from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_task, signals
 from celery.app.amqp import AMQP
 from celery.app.task import Task
 from celery.exceptions import Reject
 from celery.utils.log import get_logger
 from kombu.connection import ConnectionPool
-from kombu.exceptions import OperationalError
 
 from celeryops_runtime import outcomes
 from celeryops_runtime.deadline import SHORTEST, ended_in, over
 
 logger = get_logger(__name__)
 
-#: What says that the broker did not take the message. Anything else (arguments that JSON does not know, a queue that
-#: is not declared) would fail in the same way again, on Redis without end.
-UNPUBLISHED = (SoftTimeLimitExceeded, OperationalError, AMQPError, MessageNacked, OSError)
 _BEGAN = "celeryops_began"
 
 
@@ -87,7 +81,7 @@ def install(time_limit: float | None) -> None:
             with ended_in(_left(self, time_limit)):
                 return celerys_retry(self, *args, **kwargs)
         except Reject as exc:
-            if exc.requeue or not isinstance(exc.reason, UNPUBLISHED):
+            if exc.requeue or not isinstance(exc.reason, outcomes.UNPUBLISHED):
                 raise
             raise Reject(exc.reason, requeue=True) from exc
 
@@ -98,8 +92,8 @@ def install(time_limit: float | None) -> None:
             return celerys_publish(self, *args, **kwargs)
         try:
             with ended_in(_left(task, time_limit)):
-                return outcomes.follow_up(task, partial(celerys_publish, self, *args, **kwargs), UNPUBLISHED)
-        except UNPUBLISHED as exc:
+                return outcomes.follow_up(task, partial(celerys_publish, self, *args, **kwargs))
+        except outcomes.UNPUBLISHED as exc:
             logger.warning(
                 "Task %s[%s] goes back to its queue: what follows it could not be sent: %r",
                 task.name,

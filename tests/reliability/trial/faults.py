@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from trial import hosts
@@ -49,6 +50,11 @@ while [ "$(date +%s)" -lt "$end" ]; do
   number=$((number + 1))
   fill 1 "$number"
 done | grep -c OOM
+"""
+#: What the workers of a host say of it in the journal, while they say it to systemd.
+SAID = """
+systemctl show --property=StatusText 'celery-worker-*@*.service' | grep -q 'waiting for the result backend' || exit 0
+journalctl --unit='celery-worker-*' -p err --since=@{since} --output=cat | grep 'Results cannot be stored' || true
 """
 #: Makes room again.
 EMPTY = """
@@ -213,11 +219,16 @@ def login(url: str) -> dict[str, str]:
 
 
 def fill_backend(scene: Scene) -> None:
-    """It answers, and keeps nothing more."""
-    words = login(hosts.result_backend())
+    """It answers, and keeps nothing more; the deployed workers say so meanwhile, and no control does."""
+    words, since = login(hosts.result_backend()), time.time()
+    filling = ThreadPoolExecutor(1).submit(hosts.shell, hosts.BACKENDS[0], FILL.format(seconds=FULL_SECONDS, **words))
     try:
-        hosts.shell(hosts.BACKENDS[0], FILL.format(seconds=FULL_SECONDS, **words))
+        for host in WORKERS:
+            if hosts.shell(host, WORKER_UNITS).strip():
+                said = SAID.format(since=int(since))
+                await_true(f"a worker of {host} says that it waits", partial(hosts.shell, host, said), 2 * FULL_SECONDS)
     finally:
+        filling.result()
         hosts.shell(hosts.BACKENDS[0], EMPTY.format(**words))
 
 

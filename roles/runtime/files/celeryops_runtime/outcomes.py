@@ -114,7 +114,7 @@ class Run:
     def may_go_on(self, why: str) -> None:
         """Nothing, while the backend may take."""
         if time.monotonic() >= self.patience:
-            raise GoBack(f"the result backend stores nothing: {why}")
+            raise GoBack(f"the result backend stores nothing: {OUTAGE.why or why}")
 
 
 class _Here(threading.local):

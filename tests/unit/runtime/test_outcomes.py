@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, chord, signals, signature
 from celery.app import trace
 from celery.app.amqp import AMQP
@@ -288,8 +289,6 @@ def test_a_silent_backend_is_left_before_the_hard_limit(place: Place, run: Run, 
 
 
 def test_the_soft_limit_does_not_end_the_waiting(place: Place, run: Run) -> None:
-    from billiard.exceptions import SoftTimeLimitExceeded
-
     away(place, SoftTimeLimitExceeded(), times=1)
     assert run().info is None
     assert place.state() == "SUCCESS"
@@ -431,6 +430,14 @@ def test_the_main_process_does_not_wait_for_a_silent_backend(app: Celery, place:
     began = time.monotonic()
     for _ in range(10):
         app.backend.mark_as_failure(TASK, ValueError("killed"))
+    assert time.monotonic() - began < 1
+
+
+def test_the_main_process_does_not_wait_to_hear_of_a_task_whose_process_it_lost(app: Celery, place: Place) -> None:
+    away(place, hangs=True)
+    began = time.monotonic()
+    with pytest.raises(SoftTimeLimitExceeded):
+        app.backend.get_state(TASK)
     assert time.monotonic() - began < 1
 
 

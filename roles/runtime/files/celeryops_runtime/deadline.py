@@ -3,6 +3,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -34,17 +35,20 @@ def _expired(*_: Any) -> None:
 
 @contextmanager
 def ended_in(seconds: float | None) -> Iterator[None]:
-    """Interrupt this block with SoftTimeLimitExceeded then.
+    """Interrupt this block with SoftTimeLimitExceeded then, or when a block around it is to end if that is earlier.
 
     Only processes of the prefork pool have limits, and they run their tasks in the main thread.
     """
     if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGALRM, _expired)
-    theirs, _interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, SHORTEST), AGAIN)
+    began, before = time.monotonic(), signal.signal(signal.SIGALRM, _expired)
+    theirs, interval = signal.getitimer(signal.ITIMER_REAL)
+    ours = min(seconds, theirs) if theirs and before is _expired else seconds
+    signal.setitimer(signal.ITIMER_REAL, max(ours, SHORTEST), AGAIN)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, theirs)
+        left = max(theirs - (time.monotonic() - began), SHORTEST) if theirs else 0
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)

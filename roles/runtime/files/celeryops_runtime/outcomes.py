@@ -274,6 +274,16 @@ def _storing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
     return stored
 
 
+def _reading(read: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(read)
+    def reads(*args: Any, **kwargs: Any) -> Any:
+        """The main process asks what became of a task whose process it has lost, and of one that is revoked."""
+        with ended_in(None if _here.run else BRIEF):
+            return read(*args, **kwargs)
+
+    return reads
+
+
 def _needing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(store)
     def stored(*args: Any, **kwargs: Any) -> Any:
@@ -319,6 +329,7 @@ def keep(backend: Any) -> Any:
         for name in _CHORD:
             setattr(backend, name, _needing(backend, getattr(backend, name)))
         backend.store_result = _storing(backend, backend.store_result)
+        backend._get_task_meta_for = _reading(backend._get_task_meta_for)
         backend.chord_error_from_stack = _giving_up(backend.chord_error_from_stack)
         backend.on_task_call = _calling(backend.on_task_call)
     return backend

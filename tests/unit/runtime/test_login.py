@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery.backends.base import KeyValueStoreBackend
 from celeryops_runtime import cli, login, objects, outcomes
 from celeryops_runtime.errors import ConfigurationError
@@ -148,3 +149,4 @@ def test_an_error_is_told_without_what_was_to_be_stored() -> None:
     error = OutOfMemoryError("Command # 1 (SETEX key 86400 s3cret-pw) of pipeline caused error: no memory")
     assert outcomes.said(error) == "OutOfMemoryError: no memory"
     assert outcomes.said(OperationalError("gone")) == "OperationalError: gone"
+    assert outcomes.said(SoftTimeLimitExceeded()) == "it does not answer in time"

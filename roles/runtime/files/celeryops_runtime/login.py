@@ -35,7 +35,7 @@ def _kinds(error: BaseException) -> set[str]:
 
 def refusal(place: str, error: BaseException) -> str:
     """One sentence about a result backend that did not keep something."""
-    kinds, reason = _kinds(error), outcomes.said(error).partition(": ")[2].strip(" .") or type(error).__name__
+    kinds, reason = _kinds(error), outcomes.said(error).split(": ", 1)[-1].strip(" .") or type(error).__name__
     if kinds.intersection(_REFUSED):
         return (
             f"The result backend {place} refuses the login ({reason}): check the user in celery_result_backend, or "

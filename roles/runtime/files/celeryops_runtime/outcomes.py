@@ -58,6 +58,8 @@ _CHORD = ("apply_chord", "set_chord_size")
 
 def said(error: BaseException) -> str:
     """An error in words; redis-py's ``repr`` shows only its kind, and its text the command with all that was stored."""
+    if isinstance(error, SoftTimeLimitExceeded):
+        return "it does not answer in time"
     return f"{type(error).__name__}: {str(error).rpartition('of pipeline caused error: ')[2]}"
 
 

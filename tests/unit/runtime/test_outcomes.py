@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery import Celery, chord, signals, signature
+from celery import Celery, _state, chord, signals, signature
 from celery.app import trace
 from celery.app.amqp import AMQP
 from celery.app.task import Task
@@ -18,7 +19,10 @@ from celery.backends.base import KeyValueStoreBackend
 from celery.backends.rpc import RPCBackend
 from celery.exceptions import Reject
 from celery.worker.consumer import consumer
-from celeryops_runtime import outcomes, retry
+from celeryops_runtime import outcomes, readiness, retry
+from celeryops_runtime.notify import Notifier
+from celeryops_runtime.options import Options
+from celeryops_runtime.watchdog import Watchdog
 from kombu.connection import ConnectionPool
 from redis.exceptions import AuthenticationError, OutOfMemoryError
 from redis.exceptions import ConnectionError as NoConnection
@@ -448,6 +452,16 @@ def test_a_thread_of_the_pool_waits_for_so_long_only(place: Place, run: Run) -> 
     thread.start()
     thread.join(20)
     assert done == [True]
+
+
+def test_beat_sends_while_the_result_backend_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("x", broker="memory://", backend="redis://127.0.0.1:1/0", set_as_current=False)
+    app.conf.redis_retry_on_timeout = False
+    monkeypatch.setattr(_state, "_task_join_will_block", False)
+    watchdog = Watchdog(Notifier({}))
+    beat = SimpleNamespace(scheduler=SimpleNamespace(schedule={}))
+    readiness._service(watchdog, Options())[signals.beat_init](beat)
+    assert app.send_task("x.task").id
 
 
 def test_who_asks_leaves_nothing_behind(app: Celery, place: Place) -> None:

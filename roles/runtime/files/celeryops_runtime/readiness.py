@@ -7,7 +7,7 @@ A worker is ready once it consumes (and has said from which queues), beat once i
 import os
 from typing import Any
 
-from celery import bootsteps, signals
+from celery import _state, bootsteps, signals
 from celery.utils.log import get_logger
 
 from celeryops_runtime import delivery, outcomes, retry, settings
@@ -58,6 +58,8 @@ def _service(watchdog: Watchdog, options: Options) -> dict[Any, Any]:
 
     def beat_ready(sender: Any, **_: Any) -> None:
         scheduler = sender.scheduler
+        # It waits for no result. On Redis Celery would subscribe to each, and send nothing while it cannot.
+        _state._set_task_join_will_block(True)
 
         def working() -> None:
             watchdog.working("scheduling", f"scheduling {len(scheduler.schedule)} entries")

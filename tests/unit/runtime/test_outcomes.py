@@ -464,6 +464,15 @@ def test_beat_sends_while_the_result_backend_is_away(monkeypatch: pytest.MonkeyP
     assert app.send_task("x.task").id
 
 
+@pytest.mark.parametrize("url", [None, "rpc://", "cache+memory://", "redis://127.0.0.1:1/0"])
+def test_every_backend_is_kept_as_far_as_it_goes(sent: list[str], url: str | None) -> None:
+    app = Celery("x", broker="memory://", backend=url, set_as_current=False)
+    outcomes.install(app, None)
+    assert app.backend.as_uri()
+    assert app.backend is outcomes.keep(app.backend)
+    assert "store_result" in vars(app.backend)
+
+
 def test_who_asks_leaves_nothing_behind(app: Celery, place: Place) -> None:
     outcomes.ask(app.backend)
     assert place.kept == {}

@@ -324,16 +324,20 @@ def _calling(prepare: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def keep(backend: Any) -> Any:
-    """Let no failure of this backend end in the loss of a task."""
-    if "store_result" not in vars(backend):
-        for name in _MARKS:
-            setattr(backend, name, _marking(backend, name, getattr(backend, name)))
-        for name in _CHORD:
-            setattr(backend, name, _needing(backend, getattr(backend, name)))
-        backend.store_result = _storing(backend, backend.store_result)
-        backend._get_task_meta_for = _reading(backend._get_task_meta_for)
-        backend.chord_error_from_stack = _giving_up(backend.chord_error_from_stack)
-        backend.on_task_call = _calling(backend.on_task_call)
+    """Let no failure of this backend end in the loss of a task; not every backend does everything."""
+    if "store_result" in vars(backend):
+        return backend
+    extended: dict[str, Callable[[Any], Any]] = {
+        **{name: partial(_marking, backend, name) for name in _MARKS},
+        **dict.fromkeys(_CHORD, partial(_needing, backend)),
+        "store_result": partial(_storing, backend),
+        "_get_task_meta_for": _reading,
+        "chord_error_from_stack": _giving_up,
+        "on_task_call": _calling,
+    }
+    for name, extend in extended.items():
+        if celerys := getattr(backend, name, None):
+            setattr(backend, name, extend(celerys))
     return backend
 
 

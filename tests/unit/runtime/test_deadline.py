@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
+from celeryops_runtime import deadline
 from celeryops_runtime.deadline import ended_in, over
 
 
@@ -49,6 +50,20 @@ def test_an_interruption_that_somebody_swallows_comes_again() -> None:
     with pytest.raises(SoftTimeLimitExceeded):
         swallow()
     assert time.monotonic() - began < 2
+
+
+def test_an_interruption_that_comes_late_interrupts_nothing() -> None:
+    """However close to its end a block is left, what comes after is not interrupted."""
+
+    def block() -> None:
+        with contextlib.suppress(SoftTimeLimitExceeded), ended_in(0.1):
+            time.sleep(0.0999)
+
+    for _ in range(20):
+        block()
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    deadline._expired()
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,13 @@ def over(began: float, limits: Sequence[float | None] | None, task: Any, default
     return began + limit - MARGIN if limit else None
 
 
+#: How many blocks of the main thread are to end.
+_armed = 0
+
+
 def _expired(*_: Any) -> None:
-    raise SoftTimeLimitExceeded
+    if _armed:  # or it was on its way when the last block ended
+        raise SoftTimeLimitExceeded
 
 
 @contextmanager
@@ -42,13 +47,20 @@ def ended_in(seconds: float | None) -> Iterator[None]:
     if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
         return
+    global _armed
+    depth = _armed
     began, before = time.monotonic(), signal.signal(signal.SIGALRM, _expired)
     theirs, interval = signal.getitimer(signal.ITIMER_REAL)
     ours = min(seconds, theirs) if theirs and before is _expired else seconds
-    signal.setitimer(signal.ITIMER_REAL, max(ours, SHORTEST), AGAIN)
     try:
-        yield
-    finally:
+        try:
+            _armed = depth + 1
+            signal.setitimer(signal.ITIMER_REAL, max(ours, SHORTEST), AGAIN)
+            yield
+        finally:
+            _armed = depth
+    finally:  # also where the interruption came just before
+        _armed = depth
         left = max(theirs - (time.monotonic() - began), SHORTEST) if theirs else 0
         signal.setitimer(signal.ITIMER_REAL, left, interval)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)

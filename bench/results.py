@@ -27,9 +27,12 @@ def put(section: str) -> None:
 
 
 def circumstances(sharing: str) -> str:
-    """When, of which commit, and on what: `sharing` says what shares the processors."""
+    """When, of which commit, and on what; `sharing` says what was measured together."""
     models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=PAGE.parent, capture_output=True, text=True, check=True).stdout.strip()
-    processors = f"{os.cpu_count()} x {models[0] if models else platform.machine()}"
-    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {processors}, {sharing}."
+    memory = re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    machine = (
+        f"{os.cpu_count()} x {models[0] if models else platform.machine()}, {int(memory[0]) / 2**20:.0f} GiB of memory"
+    )
+    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {machine}, Python {platform.python_version()}; {sharing}."

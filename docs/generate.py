@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes roles/<role>/README.md from the role's argument specification, the tables in README.md from
-bench/RELIABILITY.md and docs/tested.json, docs/tested.md from the latter, which bin/test saves, and the findings in
-docs/audit.md from the checks, their corpus and what was read in foreign applications.
+"""Writes roles/<role>/README.md from the role's argument specification; docs/tested.md, bench/RELIABILITY.md and the
+tables in README.md from docs/tested.json and bench/rows, which bin/test saves; and the findings in docs/audit.md from
+the checks, their corpus and what was read in foreign applications.
 Run it after one of them has changed.
 """
 
@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "roles/runtime/files"), str(ROOT / "tests/support")]
+sys.path[:0] = [str(ROOT / name) for name in ("roles/runtime/files", "tests/support", "tests/reliability")]
 
-import tested  # noqa: E402 found only now
+import measured  # noqa: E402 found only now
+import tested  # noqa: E402
 from celeryops_audit.registry import Check, every_check  # noqa: E402
 
 
@@ -72,9 +73,9 @@ def between(text: str, begin: str, lines: list[str]) -> str:
     return "\n".join([before + begin, "", *lines, "", end + rest.partition(end)[2]])
 
 
-def front_page() -> str:
+def front_page(reliability: str) -> str:
     """README.md with what was measured last: no number there is written by hand."""
-    one_broker = (ROOT / "bench/RELIABILITY.md").read_text().partition("\n<!-- scenario: ")[0]
+    one_broker = reliability.partition("\n<!-- scenario: ")[0]
     _, deployed, control = one_broker.split("\n## ")
     defaults = {row["fault"]: f"{row['lost'].strip('*')} of {row['accepted'].split()[0]}" for row in table(control)}
     lines = [
@@ -87,8 +88,8 @@ def front_page() -> str:
         lost = f"**{row['lost'].strip('*')}**"
         lines.append(f"| {name} | {row['times']} | {row['accepted']} | {lost} | {row['ran twice']} | {other} |")
     where = next(line for line in one_broker.splitlines() if ", commit" in line)
-    measured = where.partition(". ")[0]
-    lines += ["", f"Measured {measured}; when each test ran last, and how it ended: [docs/tested.md](docs/tested.md)."]
+    when = where.partition(". ")[0]
+    lines += ["", f"Measured {when}; when each test ran last, and how it ended: [docs/tested.md](docs/tested.md)."]
     begin = "<!-- measured: docs/generate.py writes this from bench/RELIABILITY.md -->"
     text = between((ROOT / "README.md").read_text(), begin, lines)
     begin = "<!-- missing: docs/generate.py writes this from docs/tested.json -->"
@@ -166,7 +167,9 @@ def main() -> int:
     """With --check nothing is written, and the exit code tells whether a page is out of date."""
     roles = sorted(path.parts[-3] for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
     pages = {f"roles/{role}/README.md": readme(role) for role in roles}
-    pages |= {"README.md": front_page(), "docs/audit.md": audit_page(), "docs/tested.md": tested_page()}
+    reliability = measured.whole((ROOT / "bench/RELIABILITY.md").read_text())
+    pages |= {"bench/RELIABILITY.md": reliability, "README.md": front_page(reliability)}
+    pages |= {"docs/audit.md": audit_page(), "docs/tested.md": tested_page()}
     stale = [name for name, text in pages.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
     if stale and "--check" in sys.argv:
         print(f"out of date: {', '.join(stale)}; run docs/generate.py", file=sys.stderr)

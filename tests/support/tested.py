@@ -6,9 +6,9 @@
     tests/support/tested.py versions SCENARIO   ask the hosts of a scenario what they run, and keep the answer
     tests/support/tested.py save PART passed|failed TESTS SECONDS
 
-`save` writes docs/tested.json, of which docs/generate.py makes docs/tested.md and the README's list of what has not
-passed. A result belongs to the content of the files that it proves something about: when one of them changes, the
-result is shown as older.
+`save` writes docs/tested.json and, of a trial, what it measured into bench/rows; docs/generate.py makes docs/tested.md,
+bench/RELIABILITY.md and the README's tables of them. A result belongs to the content of the files that it proves
+something about: when one of them changes, the result is shown as older.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -29,12 +32,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/tested.json"
+#: What the trials of a scenario measured, a row of JSON a line; docs/generate.py makes bench/RELIABILITY.md of them.
+ROWS = ROOT / "bench/rows"
 #: What every scenario deploys, and with what.
 DEPLOYED = ("roles", "plugins", "playbooks", "site.yml", "requirements", "ansible.cfg", "pyproject.toml")
 HOSTS = ("molecule/shared", ".config/molecule", "tests/hosts", "bin/hosts", "bin/lib.sh")
+#: A host may have the package of a service that does not run there.
 ASK = """. /etc/os-release && echo "Debian $VERSION_ID"
-for package in rabbitmq-server redis-server; do
-  dpkg-query --show --showformat '${source:Package} ${source:Upstream-Version}\\n' "$package" 2>/dev/null || true
+for service in rabbitmq-server redis-server; do
+  ! systemctl --quiet is-active "$service" ||
+    dpkg-query --show --showformat '${source:Package} ${source:Upstream-Version}\\n' "$service"
 done
 python=/opt/celery/app/current/venv/bin/python
 [ ! -x "$python" ] || echo "Celery $("$python" -c 'import importlib.metadata as m; print(m.version("celery"))')"
@@ -78,6 +85,7 @@ class Part:
 OPERATIONS = ("tests/operations", "examples")
 FAULTS = ("tests/reliability", "molecule/reliability")
 EXAMPLES = ("examples", "inventories")
+REFUSED = "tests/bad_inputs"
 BUILT = ("galaxy.yml", "meta", "tests/testinfra", "examples", "changelogs")
 #: In the order in which they run, of those that run two at a time the longest first.
 PARTS = (
@@ -99,7 +107,7 @@ PARTS = (
         "inputs",
         "change",
         "wrong input is refused before a host is touched",
-        ("tests/bad_inputs", "molecule", *EXAMPLES),
+        (REFUSED, "molecule", *EXAMPLES),
         scenario=False,
     ),
     Part("example", "change", "the example application", ("examples", "tests/example"), scenario=False),
@@ -110,7 +118,7 @@ PARTS = (
         "debian12",
         "change",
         "a deployment on Debian 12; releases that cannot work are refused; certificates are renewed",
-        ("tests/testinfra", "tests/bad_inputs", "tests/renewal", "examples"),
+        ("tests/testinfra", f"{REFUSED}/conftest.py", f"{REFUSED}/test_releases.py", "tests/renewal", "examples"),
     ),
     Part("reliability", "change", "no accepted task is lost: one RabbitMQ, faults of every kind", FAULTS),
     Part(
@@ -123,7 +131,7 @@ PARTS = (
         "default",
         "change",
         "one machine with everything, Debian 13; wrong input changes nothing on a fresh host",
-        ("tests/testinfra", "tests/bad_inputs", "examples"),
+        ("tests/testinfra", f"{REFUSED}/conftest.py", f"{REFUSED}/test_refused.py", "examples"),
     ),
     Part("reuse", "change", "one role of the installed collection in somebody else's project", BUILT),
     Part(
@@ -141,7 +149,7 @@ PARTS = (
         "cluster",
         "full",
         "one machine becomes three brokers with TLS; wrong input is refused",
-        ("tests/testinfra", "tests/bad_inputs", "inventories", "examples", *FAULTS),
+        ("tests/testinfra", f"{REFUSED}/conftest.py", f"{REFUSED}/test_cluster.py", *EXAMPLES, *FAULTS),
     ),
     Part("cluster-faults", "full", "no accepted task is lost: three brokers, faults of every kind", FAULTS),
     Part("cluster-rolls", "full", "no accepted task is lost: three brokers, what an operator does", FAULTS),
@@ -166,6 +174,7 @@ class Result:
     commit: str
     date: str
     content: str
+    machine: str = ""
 
 
 def results() -> dict[str, Result]:
@@ -211,6 +220,18 @@ def versions_file(scenario: str) -> Path:
     return ROOT / ".cache/logs" / f"versions-{scenario}.json"
 
 
+def rows_file(scenario: str) -> Path:
+    return ROOT / ".cache/logs" / f"rows-{scenario}.json"
+
+
+def this_machine() -> str:
+    """Its processors and its memory."""
+    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    memory = re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
+    size = f"{int(memory[0]) / 2**20:.0f} GiB of memory"
+    return f"{os.cpu_count()} x {models[0] if models else platform.machine()}, {size}"
+
+
 def said(answers: Iterable[str]) -> list[str]:
     """What the hosts said, each version once."""
     lines = dict.fromkeys(line for answer in answers for line in answer.splitlines() if line.strip())
@@ -253,7 +274,11 @@ def save(name: str, result: Literal["passed", "failed"], tests: int, seconds: in
         commit=commit,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         content=parts[name].content(),
+        machine=this_machine(),
     )
+    if result == "passed" and rows_file(name).exists():
+        ROWS.mkdir(exist_ok=True)
+        shutil.copy(rows_file(name), ROWS / f"{name}.jsonl")
     ordered = {each: asdict(saved[each]) for each in parts if each in saved}
     RESULTS.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
 

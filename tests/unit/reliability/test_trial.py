@@ -11,11 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from trial import table
 from trial.faults import login
 from trial.ledger import Effect, Ledger, gap, replayed, settle
 from trial.load import RESULTS, Stream, Watch, mix
-from trial.row import Row, notable
+from trial.row import notable
 
 
 def effect(task: str, event: str, retries: int = 0, at: float = 0.0, host: str = "w1", seconds: float = 0.0) -> Effect:
@@ -151,30 +150,6 @@ def test_the_lowest_is_the_lowest_of_the_fault() -> None:
     watch.counting = False
     watch.note(look(x=0, y=0))
     assert (watch.lowest, watch.lowest_total, watch.consumers) == ({"x": 1, "y": 1}, 3, {"x": 0, "y": 0})
-
-
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_shows_each_side_and_its_sum() -> None:
-    rows = [
-        ("deployed", Row("a", "fault a", 2, 1000, 1, 1000, consumers=8, lowest=7)),
-        ("deployed", Row("b", "fault b", 1, 500, 0, 500, consumers=8, lowest=0, unknown=9.0)),
-        ("control", Row("a", "fault a", 1, 900, 0, 893, 7)),
-    ]
-    text = table.page(rows, "here")
-    deployed, control = text.split("## The control")
-    assert "| fault a | 2 | 1,000 (1 refused) | 1,000 | 0 |" in deployed
-    assert "| 0 of 8 (broker away) |" in deployed
-    assert "| together | 3 | 1,500 | 1,500 | 0 |" in deployed
-    assert "| fault a | 1 | 900 | 893 | **7** |" in control
-
-
-def test_a_scenario_replaces_its_own_part_of_the_page() -> None:
-    whole = table.merged("# one broker\n", "cluster", "# three\n")
-    assert whole == "# one broker\n\n<!-- scenario: cluster -->\n\n# three\n"
-    assert table.merged(whole, "cluster", "# three, again\n") == whole.replace("three", "three, again")
-    assert table.merged(whole, "reliability", "# one, again\n") == whole.replace("one broker", "one, again")
 
 
 def test_the_gap_is_the_longest_on_any_host() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import tested
@@ -72,6 +73,20 @@ def test_a_part_is_saved_with_what_its_hosts_ran(tmp_path: Path, monkeypatch: py
     assert list(saved) == ["cluster"]
     assert saved["cluster"].versions[:2] == ("Debian 13", "RabbitMQ 4.0.5")
     assert saved["cluster"].content == next(part for part in PARTS if part.name == "cluster").content()
+
+
+@pytest.mark.parametrize(("result", "kept"), [("passed", "new"), ("failed", "old")])
+def test_rows_are_kept_of_a_trial_that_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: Literal["passed", "failed"], kept: str
+) -> None:
+    monkeypatch.setattr(tested, "RESULTS", tmp_path / "tested.json")
+    monkeypatch.setattr(tested, "ROWS", tmp_path / "rows")
+    monkeypatch.setattr(tested, "rows_file", lambda _: tmp_path / "new")
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows/reliability.jsonl").write_text("old")
+    tested.save("reliability", result, 12, 600)
+    assert (tmp_path / "rows/reliability.jsonl").read_text() == kept
 
 
 def test_a_version_that_many_hosts_have_is_said_once() -> None:

@@ -1,18 +1,20 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rows as a page."""
+"""What the trials of tests/reliability measured: bench/RELIABILITY.md, which docs/generate.py writes.
+
+tests/support/measured.py FILE    print the tables of one run's rows
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from trial import hosts
+import tested
 from trial.row import Row
 
 HEAD = (
@@ -30,12 +32,39 @@ HEAD = (
     "longest publish, s",
     "longest without a start, s",
 )
-TITLES = {
-    "reliability": "# No accepted task is lost",
-    "cluster": "# No accepted task is lost by three brokers",
-    "result-faults": "# No accepted task is lost when the result backend fails",
-    "redis-faults": "# No accepted task is lost with Redis as broker",
-    "sentinel-faults": "# No accepted task is lost with three Redis and Sentinel",
+
+
+@dataclass(frozen=True)
+class Section:
+    """One setting of hosts, and the parts of bin/test that strike it."""
+
+    title: str
+    hosts: str
+    parts: tuple[str, ...]
+
+
+SECTIONS = {
+    "reliability": Section(
+        "# No accepted task is lost", "2 workers' hosts and 1 broker", ("reliability", "reliability-long")
+    ),
+    "cluster": Section(
+        "# No accepted task is lost by three brokers",
+        "2 workers' hosts and 3 brokers over TLS",
+        ("cluster-faults", "cluster-rolls"),
+    ),
+    "result-faults": Section(
+        "# No accepted task is lost when the result backend fails",
+        "2 workers' hosts, 1 broker and 1 Redis for results",
+        ("result-faults",),
+    ),
+    "redis-faults": Section(
+        "# No accepted task is lost with Redis as broker", "2 workers' hosts and 1 Redis", ("redis-faults",)
+    ),
+    "sentinel-faults": Section(
+        "# No accepted task is lost with three Redis and Sentinel",
+        "2 workers' hosts and 3 Redis with Sentinel",
+        ("sentinel-faults",),
+    ),
 }
 #: Where a scenario's part of the page begins; what stands before the first is that of the scenario reliability.
 BEGIN = "<!-- scenario: {} -->\n\n"
@@ -72,29 +101,31 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def circumstances(commit: str) -> str:
-    """When, where and with what this was measured."""
-    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    memory = re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
-    versions = {"rabbitmq": "echo RabbitMQ $(rabbitmqctl --quiet version)", "redis": "redis-server --version"}
-    broker = hosts.shell(hosts.BROKERS[0], versions[hosts.KIND]).strip().split(" sha=")[0]
-    python = "/opt/celery/app/current/venv/bin/python"
-    celery = hosts.run(hosts.WORKERS[0], python, "-c", "import celery; print(celery.__version__)").strip()
-    system = hosts.shell(hosts.BROKERS[0], '. /etc/os-release && echo "$PRETTY_NAME"').strip()
-    machine = f"{os.cpu_count()} x {models[0] if models else platform.machine()}"
-    size = f"{int(memory[0]) / 2**20 if memory else 0:.0f} GiB of memory"
+def loaded(file: Path) -> list[tuple[str, Row]]:
+    """The rows of a run, each with its side."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [(str(line.pop("side")), Row(**line)) for line in lines]
+
+
+def circumstances(section: Section, saved: Mapping[str, tested.Result]) -> str:
+    """When, of which commit, where and with what a section was measured."""
+    results = {part: saved[part] for part in section.parts}
+    first = results[section.parts[0]]
+    if len({result.commit for result in results.values()}) == 1:
+        commit = f"commit {first.commit}"
+    else:
+        commit = "commits " + " and ".join(f"{result.commit} (`{part}`)" for part, result in results.items())
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {machine}, {size}, for all machines (containers), load and "
-        "controller together.\n"
-        f"{len(hosts.WORKERS)} workers' and {len(hosts.BROKERS)} brokers' hosts, {system}; Celery {celery}, {broker}."
+        f"{max(result.date for result in results.values())}, {commit}. {first.machine}, for all machines (containers), "
+        f"load and controller together.\n{section.hosts}; {', '.join(first.versions)}."
     )
 
 
-def page(rows: Sequence[tuple[str, Row]], where: str, title: str = TITLES["reliability"]) -> str:
+def page(rows: Sequence[tuple[str, Row]], where: str, title: str) -> str:
     """One scenario's part of bench/RELIABILITY.md."""
     parts = [
         title,
-        "Written by `bench/reliability --save`. A producer sends tasks all the time, short and long, delayed and "
+        "Written by `bin/test full --save`. A producer sends tasks all the time, short and long, delayed and "
         "retried; a task is accepted when the broker has confirmed it. Each task writes down that it began and that it "
         "ended. Meanwhile the fault strikes, again and again until enough tasks were accepted.",
         where,
@@ -122,16 +153,16 @@ def merged(whole: str, scenario: str, part: str) -> str:
     )
 
 
-def main(file: str, commit: str, whole: str, save: str = "") -> None:
-    """Print the page of a file of rows, or put it into the whole page."""
-    lines = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
-    rows = [(str(line.pop("side")), Row(**line)) for line in lines]
-    text = page(rows, circumstances(commit), TITLES.get(hosts.SCENARIO, TITLES["reliability"]))
-    print(text, end="")
-    if save:
-        path = Path(whole)
-        path.write_text(merged(path.read_text(encoding="utf-8"), hosts.SCENARIO, text), encoding="utf-8")
+def whole(text: str) -> str:
+    """The page, with what each section's parts measured when they last passed; a section waits for all of its parts."""
+    saved = tested.results()
+    for name, section in SECTIONS.items():
+        files = {part: tested.ROWS / f"{part}.jsonl" for part in section.parts}
+        if all(part in saved and file.exists() for part, file in files.items()):
+            rows = [row for file in files.values() for row in loaded(file)]
+            text = merged(text, name, page(rows, circumstances(section, saved), section.title))
+    return text
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(page(loaded(Path(sys.argv[1])), "", "# What was measured"), end="")

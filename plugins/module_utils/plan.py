@@ -785,6 +785,17 @@ def _plain_problem(variable: str, url: str, values: Mapping[str, Any]) -> str | 
     return f"celery_tls is true, but {variable} is a plain {scheme}:// URL; write {secure}://, with the port for TLS"
 
 
+def _nameless_problem(variable: str, url: str, user_variable: str, user: str, default: str) -> list[str]:
+    """To redis-py a URL without a user means the password alone, or none: a user's name elsewhere would not count."""
+    parts = urlsplit(url)
+    if parts.username or parts.scheme not in REDIS_SCHEMES or user == default:
+        return []
+    return [
+        f"{user_variable} is {user!r}, but {variable} is a URL without a user, which means the password alone; "
+        f"write {with_password(url, '', user)}"
+    ]
+
+
 def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, problems: list[str]) -> dict[str, Any]:
     kind = values.get("celery_broker") or "rabbitmq"
     user = values.get("celery_broker_user") or "celery"
@@ -819,14 +830,18 @@ def _broker(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, p
         problems.append(problem)
         return broker | {"kind": "rabbitmq", "hosts": [], "port": 0, "url": ""}
     parts = urlsplit(url)
+    problems += _nameless_problem("celery_broker", url, "celery_broker_user", user, "celery")
     return broker | {
         "kind": "redis" if parts.scheme in REDIS_SCHEMES else "external",
         "declare": bool(values.get("celery_broker_declare", True)),
-        "user": unquote(parts.username or "") or user,
+        "user": unquote(parts.username or "") or ("" if parts.scheme in REDIS_SCHEMES else user),
         "vhost": unquote(parts.path[1:]) or "/",
         "hosts": [parts.hostname],
         "port": parts.port or (6379 if parts.scheme in REDIS_SCHEMES else 5671 if parts.scheme == "amqps" else 5672),
-        "url": url if parts.username else url.replace("://", f"://{quote(user, safe='')}@", 1),
+        # To Redis no user is one, too: the password alone, or none.
+        "url": url
+        if parts.username or parts.scheme in REDIS_SCHEMES
+        else url.replace("://", f"://{quote(user, safe='')}@", 1),
     }
 
 
@@ -897,11 +912,8 @@ def _backend(values: Mapping[str, Any], topology: Mapping[str, Any], host: str, 
     if problem:
         problems.append(problem)
         return {"kind": "external", "url": "", "user": user}
-    return {
-        "kind": "external",
-        "user": unquote(urlsplit(url).username or "") or user,
-        "url": url if urlsplit(url).username else url.replace("://", f"://{quote(user, safe='')}@", 1),
-    }
+    problems += _nameless_problem("celery_result_backend", url, "celery_result_user", user, "results")
+    return {"kind": "external", "user": unquote(urlsplit(url).username or ""), "url": url}
 
 
 def _own_backend_problem(url: str) -> str | None:
@@ -1340,6 +1352,6 @@ def with_password(url: str, password: str, user: str | None = None) -> str:
         scheme, rest = part.split("://", 1)
         name, _at, place = rest.rpartition("@")
         login = (quote(user, safe="") if user else name) + (f":{quote(password, safe='')}" if password else "")
-        return f"{scheme}://{login}@{place}"
+        return f"{scheme}://{login}@{place}" if login else f"{scheme}://{place}"
 
     return ";".join(one(part) for part in url.split(";")) if url else ""

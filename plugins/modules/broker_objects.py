@@ -1,16 +1,18 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Declare exchanges, queues and bindings on a broker that somebody else runs."""
+"""Ask what a host needs of a broker or a result backend, and declare it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: broker_objects
-short_description: Declare exchanges, queues and bindings on a broker that somebody else runs
+short_description: Ask what a host needs of a broker or a result backend, and declare it
 description:
   - Runs C(python -m celeryops_runtime declare) on the host, which declares over AMQP what is missing, as the
     application's own user.
+  - Or runs C(python -m celeryops_runtime login), which tries whether broker and result backend let the application in,
+    and keep something.
   - Fails with one sentence for everything that stands in the way. Where something exists with other properties,
     nothing is declared beside it.
 author: celeryops.stack maintainers (@celeryops)

@@ -52,6 +52,11 @@ SECTIONS = {
         "2 workers' hosts and 3 brokers over TLS",
         ("cluster-faults", "cluster-rolls"),
     ),
+    "result-faults": Section(
+        "# No accepted task is lost when the result backend fails",
+        "2 workers' hosts, 1 broker and 1 Redis for results",
+        ("result-faults",),
+    ),
     "redis-faults": Section(
         "# No accepted task is lost with Redis as broker", "2 workers' hosts and 1 Redis", ("redis-faults",)
     ),

@@ -7,17 +7,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, chord
 
 VERSION = Path(__file__).with_name("VERSION").read_text(encoding="utf-8").strip()
 MEGABYTE = 2**20
+#: Of a chord.
+PARTS = 3
 app = Celery("effects")
 
 
-def note(task: Any, event: str, seconds: float = 0.0) -> None:
+def note(task: Any, event: str, seconds: float = 0.0, of: str | None = None) -> None:
     """One line, whole and on the disk before the task goes on."""
     line = {
-        "id": task.request.id,
+        "id": of or task.request.id,
         "retries": task.request.retries,
         "event": event,
         "at": time.time(),
@@ -66,6 +68,41 @@ def flaky(self: Any, seconds: float) -> None:
         note(self, "retry")
         raise self.retry(countdown=1)
     work(self, seconds)
+
+
+@app.task(bind=True, name="effects.tracked", track_started=True)
+def tracked(self: Any, seconds: float) -> None:
+    """Says that it has started."""
+    work(self, seconds)
+
+
+@app.task(bind=True, name="effects.chorded")
+def chorded(self: Any, seconds: float) -> None:
+    """Is done when the body of its chord is."""
+    note(self, "start", seconds)
+    header = [(part if number else tracked_part).si(seconds) for number in range(PARTS)]
+    chord(header, body.s(self.request.id)).apply_async()
+
+
+@app.task(name="effects.part")
+def part(seconds: float) -> float:
+    """One of a chord."""
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(name="effects.tracked_part", track_started=True)
+def tracked_part(seconds: float) -> float:
+    """One of a chord that says that it has started."""
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(bind=True, name="effects.body")
+def body(self: Any, results: list[float], of: str) -> None:
+    """Comes after every part."""
+    if len(results) == PARTS:
+        note(self, "end", of=of)
 
 
 @app.task(bind=True, name="effects.hungry")

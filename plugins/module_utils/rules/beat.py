@@ -14,7 +14,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the variables of the role."""
     declaration = values.get("declaration") or {}
     plan, found = plan_or_problems(declaration)
-    if not values.get("celery_broker_password"):
+    if not values.get("celery_broker_password") and (not plan or plan["broker"]["user"]):
         found.append("celery_broker_password is not set; write the broker's password for beat into a vault")
     here, planned = declaration.get("inventory_hostname"), plan.get("beat", {}).get("host")
     if planned and here != planned:

@@ -13,7 +13,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery impor
 def problems(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault of the variables of the role."""
     plan, found = plan_or_problems(values.get("declaration") or {})
-    if not values.get("celery_broker_password"):
+    if not values.get("celery_broker_password") and (not plan or plan["broker"]["user"]):
         found.append("celery_broker_password is not set; write the broker's password for the workers into a vault")
     backend = plan["result_backend"] if plan else {"kind": "none"}
     if backend["kind"] != "none" and backend["user"] and not values.get("celery_result_password"):

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from urllib.parse import unquote, urlsplit
 
 from trial import hosts
 from trial.hosts import BROKERS, WORKERS, HostError, await_true
@@ -26,6 +29,39 @@ STOPPED_SECONDS, ALARM_SECONDS = 60, 15
 NEARLY_THE_LIMIT = 35
 #: Seconds that a unit may take to restart among tasks of 5 s: those it was given last, and its start.
 WARM_STOP = 20
+#: How long a result backend is full.
+FULL_SECONDS = 20
+#: Makes a Redis full for so many seconds, with the rights of the workers: with large values at first, then, as whoever
+#: has a connection less leaves a little room, with small ones again and again.
+FILL = """
+export REDISCLI_AUTH={password}
+fill() {{
+  head -c "$1" /dev/zero | tr '\\0' x | redis-cli --user {user} --no-auth-warning -n {database} -x set "filler-$2"
+}}
+number=0
+for size in 1000000 20000 500 1; do
+  until fill "$size" "$number" | grep OOM; do
+    number=$((number + 1))
+    [ "$number" -lt 5000 ]
+  done
+done
+end=$(($(date +%s) + {seconds}))
+while [ "$(date +%s)" -lt "$end" ]; do
+  number=$((number + 1))
+  fill 1 "$number"
+done | grep -c OOM
+"""
+#: What the workers of a host say of it in the journal, while they say it to systemd.
+SAID = """
+systemctl show --property=StatusText 'celery-worker-*@*.service' | grep -q 'waiting for the result backend' || exit 0
+journalctl --unit='celery-worker-*' -p err --since=@{since} --output=cat | grep 'Results cannot be stored' || true
+"""
+#: Makes room again.
+EMPTY = """
+export REDISCLI_AUTH={password}
+redis-cli --user {user} --no-auth-warning -n {database} --scan --pattern 'filler-*' |
+  xargs -n 100 redis-cli --user {user} --no-auth-warning -n {database} del
+"""
 WORKER_UNITS = "systemctl list-units --plain --no-legend 'celery-worker-*@*.service' | cut -d' ' -f1"
 #: What certificate new connections are shown.
 SERIAL = "openssl s_client -connect 127.0.0.1:5671 </dev/null 2>/dev/null | openssl x509 -noout -serial"
@@ -140,18 +176,60 @@ def cut_network(scene: Scene) -> None:
 
 def silence_broker(scene: Scene) -> None:
     """The kernel goes on accepting connections, and nobody answers on them."""
-    broker = hosts.broker()
-    hosts.run(broker, "pkill", "-STOP", "-x", hosts.PROCESS)
+    silence(hosts.broker(), hosts.PROCESS)
+
+
+def silence(host: str, process: str) -> None:
+    hosts.run(host, "pkill", "-STOP", "-x", process)
     try:
         time.sleep(SILENT_SECONDS)
     finally:
-        hosts.run(broker, "pkill", "-CONT", "-x", hosts.PROCESS)
+        hosts.run(host, "pkill", "-CONT", "-x", process)
 
 
 def cut_power(scene: Scene) -> None:
     host = scene.victim().host
     hosts.power_off(host)
     hosts.power_on(host)
+
+
+# --- the result backend -----------------------------------------------------------------------------------------------
+
+
+def restart_backend(scene: Scene) -> None:
+    hosts.run(hosts.BACKENDS[0], "systemctl", "restart", "redis-server.service")
+
+
+def kill_backend(scene: Scene) -> None:
+    hosts.run(hosts.BACKENDS[0], "pkill", "-KILL", "-x", "redis-server")
+
+
+def silence_backend(scene: Scene) -> None:
+    silence(hosts.BACKENDS[0], "redis-server")
+
+
+def login(url: str) -> dict[str, str]:
+    """Who may store results, and in which database."""
+    parts = urlsplit(url)
+    return {
+        "user": shlex.quote(unquote(parts.username or "")),
+        "password": shlex.quote(unquote(parts.password or "")),
+        "database": str(int(parts.path.strip("/") or 0)),
+    }
+
+
+def fill_backend(scene: Scene) -> None:
+    """It answers, and keeps nothing more; the deployed workers say so meanwhile, and no control does."""
+    words, since = login(hosts.result_backend()), time.time()
+    filling = ThreadPoolExecutor(1).submit(hosts.shell, hosts.BACKENDS[0], FILL.format(seconds=FULL_SECONDS, **words))
+    try:
+        for host in WORKERS:
+            if hosts.shell(host, WORKER_UNITS).strip():
+                said = SAID.format(since=int(since))
+                await_true(f"a worker of {host} says that it waits", partial(hosts.shell, host, said), 2 * FULL_SECONDS)
+    finally:
+        filling.result()
+        hosts.shell(hosts.BACKENDS[0], EMPTY.format(**words))
 
 
 # --- one of several brokers -------------------------------------------------------------------------------------------
@@ -479,6 +557,15 @@ REPLICAS = {
     "primary": Fault("the primary's host loses power; a replica takes over", lose_primary),
     "isolated": Fault(f"the primary is cut off from all others, {CUT_SECONDS} s", isolate_primary),
 }
+#: The control runs the same tasks; half of the load asks for STARTED, and some tasks are done with their chord's body.
+BACKEND = {
+    "backend-restart": Fault("result backend restarted", restart_backend, control=True),
+    "backend-kill": Fault("result backend killed (kill -9)", kill_backend, control=True),
+    "backend-silent": Fault(
+        f"result backend accepts and never answers, {SILENT_SECONDS} s", silence_backend, control=True
+    ),
+    "backend-full": Fault(f"result backend full (OOM), {FULL_SECONDS} s", fill_backend, control=True),
+}
 CLUSTER = {
     "node-kill": Fault("one node killed (kill -9)", kill_node),
     "node-stop": Fault(f"one node stopped for {STOPPED_SECONDS} s", stop_node),
@@ -504,3 +591,5 @@ FAULTS = {
     ("redis", False): {name: replace(fault, control=False) for name, fault in ONE_BROKER.items()},
     ("redis", True): {name: replace(fault, control=False) for name, fault in (ONE_BROKER | REPLICAS).items()},
 }[hosts.KIND, len(BROKERS) > 1]
+if hosts.BACKENDS:
+    FAULTS = BACKEND

@@ -34,6 +34,8 @@ SILENCE = """table inet cut {
 """
 _DECLARED: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]
 BROKERS: tuple[str, ...] = tuple(_DECLARED["children"]["broker"]["hosts"])
+#: Where results are kept, if they are.
+BACKENDS: tuple[str, ...] = tuple(_DECLARED["children"].get("backend", {}).get("hosts", ()))
 WORKERS: tuple[str, ...] = tuple(_DECLARED["children"]["worker"]["hosts"])
 EVERYONE: tuple[str, ...] = tuple(
     dict.fromkeys(host for group in _DECLARED["children"].values() for host in group["hosts"])
@@ -195,6 +197,12 @@ def power_on(*hosts: str) -> None:
     """Start the machines again, and wait until they have booted; each must have its address still."""
     image = docker("inspect", "--format", "{{.Config.Image}}", container(hosts[0])).strip()
     local("bin/hosts", "up", "--scenario", SCENARIO, "--image", image, *EVERYONE)
+
+
+def result_backend() -> str:
+    """The URL of the result backend, as a worker has it."""
+    credentials = json.loads(run(WORKERS[0], "cat", "/etc/celery/credentials/celery.json"))
+    return str(credentials["result_backend"])
 
 
 def rabbitmq(host: str, *command: str) -> str:

@@ -27,7 +27,12 @@ class Job(NamedTuple):
     countdown: int | None = None
 
 
-def mix(rate: float, seed: int = 1) -> Iterator[Job]:
+#: Kinds of short tasks, and how many there are of each; where results are kept, those that need them.
+KINDS = {"fast": 66, "later": 10, "flaky": 6, "threaded": 12, "hungry": 6}
+RESULTS = {"fast": 30, "tracked": 30, "chorded": 16, "later": 6, "flaky": 6, "threaded": 12}
+
+
+def mix(rate: float, seed: int = 1, kinds: Mapping[str, int] = KINDS) -> Iterator[Job]:
     """Tasks of every kind: mostly short, some delayed, some that fail at first, few that take seconds."""
     dice = random.Random(seed)  # noqa: S311 - the same load each time
     every = max(1, round(rate * 2.5))  # one long task in so many seconds, however many others there are
@@ -40,7 +45,7 @@ def mix(rate: float, seed: int = 1) -> Iterator[Job]:
         elif number % (every // 2 or 1) == 1:
             yield Job("effects.fast", dice.uniform(1.0, 2.0))
         else:
-            kind = dice.choices(["fast", "later", "flaky", "threaded", "hungry"], [66, 10, 6, 12, 6])[0]
+            kind = dice.choices([*kinds], [*kinds.values()])[0]
             if kind == "later":
                 yield Job("effects.fast", short, countdown=dice.randint(1, 3))
             else:
@@ -53,6 +58,7 @@ class Stream:
 
     app: Celery
     rate: float
+    kinds: Mapping[str, int] = field(default_factory=lambda: KINDS)
     accepted: set[str] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
     longest: float = 0.0  # seconds that one publish took
@@ -76,7 +82,7 @@ class Stream:
 
     def _run(self) -> None:
         due = time.monotonic()
-        for job in mix(self.rate):
+        for job in mix(self.rate, kinds=self.kinds):
             if self._end.is_set():
                 return
             self.send(job.task, job.seconds, countdown=job.countdown)

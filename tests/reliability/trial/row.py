@@ -14,7 +14,7 @@ from trial import hosts
 from trial.faults import Fault, Scene
 from trial.hosts import WORKERS, HostError, await_true
 from trial.ledger import Account, Ledger, gap, replayed, settle
-from trial.load import Stream, held_in
+from trial.load import KINDS, RESULTS, Stream, held_in
 from trial.sides import Side
 
 #: How long may it take until all is well again, until everything is done (what is late is not lost), and until a quiet
@@ -60,7 +60,7 @@ class Trial:
 
     def __init__(self, side: Side, rate: float) -> None:
         self.side = side
-        self.stream = Stream(side.producer, rate)
+        self.stream = Stream(side.producer, rate, RESULTS if hosts.BACKENDS else KINDS)
         queues = [*side.queues, *([side.dead_letter] if side.dead_letter else [])]
         self.watch = side.watch(queues)
         self.ledger = Ledger(WORKERS, self.read)

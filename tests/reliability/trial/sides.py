@@ -28,7 +28,7 @@ User=celery
 WorkingDirectory=/opt/celery/app/current/src
 StateDirectory=celery
 StateDirectoryMode=0750
-Environment=EFFECTS={{effects}} CELERY_BROKER_URL={{url}}
+Environment=EFFECTS={{effects}} CELERY_BROKER_URL={{url}} {{results}}
 ExecStart=/opt/celery/app/current/venv/bin/celery --app effects worker --concurrency 4 --hostname {CONTROL}@%H
 Restart=always
 MemoryMax=500M
@@ -140,7 +140,8 @@ def control() -> Iterator[Side]:
     """Celery's own worker at its defaults, on the same machines, while the deployed ones are stopped."""
     effects = hosts.variables()["celery_environment"]["EFFECTS"]
     url = broker_url(CONTROL, CONTROL_PASSWORD, CONTROL)
-    unit = CONTROL_UNIT.format(effects=effects, url=url)
+    results = f"CELERY_RESULT_BACKEND={hosts.result_backend()}" if hosts.BACKENDS else ""
+    unit = CONTROL_UNIT.format(effects=effects, url=url, results=results)
     _forget_control()
     hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", "add_vhost", CONTROL)
     hosts.run(BROKERS[0], "rabbitmqctl", "--quiet", "add_user", CONTROL, CONTROL_PASSWORD)  # it protects nothing

@@ -219,6 +219,15 @@ def test_no_result_backend_needs_no_password() -> None:
     assert worker.problems({**WORKER, "declaration": declared, "celery_result_password": ""}) == []
 
 
+def test_a_redis_without_a_user_may_have_no_password() -> None:
+    declared = {**DECLARED, "celery_result_backend": "redis://cache/0", "celery_broker": "redis://queue/0"}
+    none = {"celery_broker_password": "", "celery_result_password": ""}
+    assert worker.problems({**WORKER, "declaration": declared, **none}) == []
+    assert beat.problems({"declaration": declared, **none}) == []
+    named = {**declared, "celery_result_backend": "redis://me@cache/0", "celery_broker": "redis://me@queue/0"}
+    assert len(worker.problems({**WORKER, "declaration": named, **none})) == 2
+
+
 def test_beat_refuses_a_second_one() -> None:
     topology = {kind: [{"name": "a", "address": "10.0.0.1"}] for kind in ("broker", "backend", "worker", "beat")}
     declared = {**DECLARED, "celery_topology": topology}

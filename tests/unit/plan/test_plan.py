@@ -459,6 +459,31 @@ def test_password_goes_into_every_url_and_is_quoted() -> None:
     assert with_password("amqp://u@a:1/v;amqp://u@b:1/v", "p@/") == "amqp://u:p%40%2F@a:1/v;amqp://u:p%40%2F@b:1/v"
     assert with_password("amqp://u@a/v", "p", user="m") == "amqp://m:p@a/v"
     assert with_password("", "p") == ""
+    assert with_password("redis://a/0", "p@") == "redis://:p%40@a/0"
+    assert with_password("redis://a/0", "") == "redis://a/0"
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({"celery_result_backend": "redis://cache/0"}, "redis://cache/0"),
+        ({"celery_result_backend": "redis://me@cache/0"}, "redis://me@cache/0"),
+        ({"celery_result_backend": "redis://me@cache/0", "celery_result_user": "web"}, "redis://me@cache/0"),
+    ],
+)
+def test_a_url_without_a_user_names_none(given: dict[str, Any], url: str) -> None:
+    assert plan_of(**given)["result_backend"]["url"] == url
+    on_redis = plan_of(celery_broker=given["celery_result_backend"])["broker"]
+    assert on_redis["url"] == url
+    assert on_redis["user"] == ("me" if "@" in url else "")
+
+
+def test_a_user_that_a_url_would_leave_out_is_refused() -> None:
+    (backend,) = problems_of(celery_result_backend="redis://cache/0", celery_result_user="web")
+    assert "celery_result_user is 'web', but celery_result_backend is a URL without a user" in backend
+    assert backend.endswith("write redis://web@cache/0")
+    (broker,) = problems_of(celery_broker="rediss://cache/0", celery_broker_user="web")
+    assert broker.endswith("write rediss://web@cache/0")
 
 
 def test_percent_encoded_logins_and_vhosts_mean_what_kombu_makes_of_them() -> None:

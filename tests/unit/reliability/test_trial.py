@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from trial.faults import login
 from trial.ledger import Effect, Ledger, gap, replayed, settle
-from trial.load import Stream, Watch, mix
+from trial.load import RESULTS, Stream, Watch, mix
 from trial.row import notable
 
 
@@ -171,3 +172,26 @@ def test_the_journal_of_a_failure_leaves_out_ordinary_tasks() -> None:
     ]
     assert notable("\n".join(journal)) == journal[3:]
     assert notable("\n".join(journal), lines=1) == journal[4:]
+
+
+# --- the result backend -----------------------------------------------------------------------------------------------
+
+
+def test_where_results_are_kept_tasks_need_them() -> None:
+    kinds = Counter(job.task for job in islice(mix(40, kinds=RESULTS), 2000))
+    assert set(kinds) == {f"effects.{name}" for name in ("fast", "slow", "threaded", "flaky", "tracked", "chorded")}
+    assert min(kinds["effects.tracked"], kinds["effects.chorded"]) > 200
+
+
+def test_the_login_of_the_result_backend_is_read_from_its_url() -> None:
+    assert login("redis://results:p%27w@10.0.0.1:6379/1") == {
+        "user": "results",
+        "password": "'p'\"'\"'w'",
+        "database": "1",
+    }
+
+
+def test_a_chord_is_done_when_its_body_is() -> None:
+    started = [effect("a", "start"), effect("b", "start"), effect("b", "start")]
+    account = settle(["a", "b"], [*started, effect("b", "end", host="w2")])
+    assert (account.missing, account.twice, account.cut_off) == (("a",), (), 1)

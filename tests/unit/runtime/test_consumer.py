@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.worker.consumer import Consumer
-from celeryops_runtime import consumer
+from celeryops_runtime import consumer, outcomes
 from celeryops_runtime.notify import Notifier
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
@@ -99,3 +99,51 @@ def test_its_failure_is_logged_and_the_worker_goes_on(
     step = object.__new__(consumer.OneNodeDelayedDelivery)
     step.start(SimpleNamespace(app=app, connection=app.connection_for_read()))
     assert "Delayed delivery could not be set up" in caplog.text
+
+
+class Taking:
+    """Takes tasks from queues, or does not."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+
+    def cancel(self) -> None:
+        self.did.append("cancel")
+
+    def consume(self) -> None:
+        self.did.append("consume")
+
+
+def test_no_task_is_taken_while_results_cannot_be_stored(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.conf.result_backend = "cache+memory://"
+    asked: list[Celery] = []
+    monkeypatch.setattr(outcomes, "await_end", asked.append)
+    watchdog = Watchdog(Notifier({}))
+    watchdog.consuming(["critical"])
+    worker = consumer.consumer_class(Connectionless, watchdog, Options())(app)
+    worker.task_consumer = taking = Taking()
+
+    worker.heed_outage()
+    assert taking.did == []
+
+    outcomes.OUTAGE.begin(ConnectionRefusedError("nobody listens"))
+    try:
+        for _ in range(3):
+            worker.heed_outage()
+        assert (taking.did, asked) == (["cancel"], [app])
+        assert watchdog.report.status.state == "waiting"
+        assert "waiting for the result backend memory:/// since" in watchdog.report.line
+        errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert errors == [
+            "Results cannot be stored in memory:///, so no task is taken until they can: "
+            "ConnectionRefusedError: nobody listens"
+        ]
+    finally:
+        outcomes.OUTAGE.end()
+
+    for _ in range(3):
+        worker.heed_outage()
+    assert taking.did == ["cancel", "consume"]
+    assert watchdog.report.status.state == "consuming"

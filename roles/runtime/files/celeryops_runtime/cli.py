@@ -27,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--directory", default="/run/celery", help="where the workers' units have their directories")
     declare = commands.add_parser("declare", help="declare the objects on standard input on a broker that others run")
     declare.add_argument("--check", action="store_true", help="declare nothing, but look whether they are there")
+    login = commands.add_parser("login", help="try whether the result backend lets this host in and keeps something")
+    login.add_argument("--app", default="", help="the Celery app whose backend is meant, as module:attribute")
+    login.add_argument("--broker", action="store_true", help="try the broker, too")
     commands.add_parser("exec", help="run the command after -- with the app's credentials and settings")
     event = commands.add_parser("event", help="send a test event to Sentry, wait for the answer and print its id")
     event.add_argument("--text", default="celeryops: test event", help="the event's text")
@@ -131,6 +134,10 @@ def main(argv: Sequence[str]) -> int:
                 return probe.run(Path(options.directory), os.environ)
             case "declare":
                 return objects.run(sys.stdin.read(), os.environ, options.check)
+            case "login":
+                from celeryops_runtime import login  # needs Celery, which reads the environment
+
+                return login.run(sys.stdin.read(), os.environ, options.app, options.broker)
             case "exec":
                 return _exec(rest)
             case "event":

@@ -10,7 +10,7 @@ from celery.utils.log import get_logger
 from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from kombu import pools
 
-from celeryops_runtime import delivery
+from celeryops_runtime import delivery, outcomes
 from celeryops_runtime.counts import count
 from celeryops_runtime.options import Options
 from celeryops_runtime.warmstop import keep_given
@@ -18,6 +18,8 @@ from celeryops_runtime.watchdog import Watchdog
 
 logger = get_logger(__name__)
 
+#: Seconds between two looks whether results can be stored.
+HEED = 1.0
 #: For what the worker itself says (events, heartbeats, replies to remote control): a confirm that a frozen broker
 #: never sends would block the main loop. Messages of tasks keep the app's own options, confirms included.
 _UNCONFIRMED = {"confirm_publish": False}
@@ -70,6 +72,8 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
 
     class Consumer(base):
         held: Any = None
+        heeding: Any = None
+        paused = False
 
         def ensure_connected(self, conn: Any, beside: bool = False) -> Any:
             watchdog.ping()  # what failed before may have taken long
@@ -92,6 +96,27 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
             if isinstance(self.pool, ThreadPool):
                 watchdog.report.no_limits()
             watchdog.consuming(self.app.amqp.queues.consume_from)
+            self.paused = False  # whatever it was before, it consumes now
+            if self.hub:
+                if self.heeding:
+                    self.heeding.cancel()
+                self.heeding = self.hub.call_repeatedly(HEED, self.heed_outage)
+
+        def heed_outage(self) -> None:
+            """Take no task whose outcome cannot be stored: it would be done, or held, and only be given back."""
+            since = outcomes.OUTAGE.since
+            if since and not self.paused:
+                self.paused = True
+                backend, why = self.app.backend.as_uri(), outcomes.OUTAGE.why
+                logger.error("Results cannot be stored in %s, so no task is taken until they can: %s", backend, why)
+                watchdog.holding(f"waiting for the result backend {backend}")
+                outcomes.await_end(self.app)
+                self.task_consumer.cancel()
+            elif self.paused and not since:
+                self.paused = False
+                logger.warning("Results can be stored again in %s", self.app.backend.as_uri())
+                self.task_consumer.consume()
+                watchdog.consuming(self.app.amqp.queues.consume_from)
 
         def stop(self) -> None:
             with keep_given(self.pool):
@@ -99,6 +124,7 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
 
         def perform_pending_operations(self) -> Any:
             watchdog.ping()  # the loop of transports without an event loop calls this at each turn
+            self.heed_outage()
             return super().perform_pending_operations()
 
     Consumer.Blueprint = Blueprint

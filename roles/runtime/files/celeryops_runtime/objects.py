@@ -23,8 +23,9 @@ from celeryops_runtime.errors import ConfigurationError
 
 #: RabbitMQ's words about something that exists with another property.
 INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)' .*?received (.+?) but current is (.+)")
-#: Codes of AMQP for a user or a virtual host that there is not; asking again is of no use.
+#: Codes of AMQP for a user or a virtual host that there is not, and redis-py's errors; asking again is of no use.
 REFUSED = (403, 530)
+REFUSALS = ("AuthenticationError", "AuthenticationWrongNumberOfArgsError", "AuthorizationError", "NoPermissionError")
 _kombu: Any = kombu
 
 
@@ -130,9 +131,13 @@ def opened(shared: Mapping[str, Any]) -> Iterator[Any]:
         yield connection
 
 
+def _refuses(error: Exception) -> bool:
+    return getattr(error, "code", 0) in REFUSED or any(kind.__name__ in REFUSALS for kind in type(error).__mro__)
+
+
 def _unless_refused(error: Exception, _interval: float) -> None:
     """Called before it is tried again."""
-    if getattr(error, "code", 0) in REFUSED:
+    if _refuses(error):
         raise error
 
 
@@ -140,9 +145,10 @@ def _not_connected(connection: Any, error: Any) -> str:
     """One sentence about why there is no connection."""
     place = f"The broker at {connection.hostname}:{connection.port or connection.transport.default_port}"
     reason = str(getattr(error, "message", "") or error or type(error).__name__).strip(" .")
-    if getattr(error, "code", 0) in REFUSED:
+    if _refuses(error):
+        who = connection.userid or "who names no user"
         return (
-            f"{place} does not let {connection.userid} into {connection.virtual_host!r} ({reason}): check the user and "
+            f"{place} does not let {who} into {connection.virtual_host!r} ({reason}): check the user and "
             "the virtual host in celery_broker, and celery_broker_password."
         )
     return f"{place} does not answer ({reason}): check the address in celery_broker, and what keeps this host from it."

@@ -7,10 +7,10 @@ A worker is ready once it consumes (and has said from which queues), beat once i
 import os
 from typing import Any
 
-from celery import bootsteps, signals
+from celery import _state, bootsteps, signals
 from celery.utils.log import get_logger
 
-from celeryops_runtime import delivery, known, retry, settings
+from celeryops_runtime import delivery, known, outcomes, retry, settings
 from celeryops_runtime.guard import harmless
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
@@ -53,6 +53,7 @@ def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...
         if options.at_most_once:
             delivery.enforce(instance.app)
         retry.install(instance.time_limit)
+        outcomes.install(instance.app, instance.time_limit)
         if names := settings.replaced(instance.app):
             logger.info("The host's settings replace the app's own: %s", ", ".join(names))
 
@@ -64,6 +65,8 @@ def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...
 
     def beat_ready(sender: Any, **_: Any) -> None:
         scheduler = sender.scheduler
+        # It waits for no result. On Redis Celery would subscribe to each, and send nothing while it cannot.
+        _state._set_task_join_will_block(True)
 
         def working() -> None:
             watchdog.working("scheduling", f"scheduling {len(scheduler.schedule)} entries")

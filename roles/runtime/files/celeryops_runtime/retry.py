@@ -14,31 +14,23 @@ delivery limit counts), and this happens in time before the hard limit, also whe
 Where the broker reads the interrupted publication after all, the task runs once more than needed.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import wraps
+from contextlib import suppress
+from functools import partial, wraps
 from typing import Any
 
-from amqp.exceptions import AMQPError, MessageNacked
-from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_task, signals
 from celery.app.amqp import AMQP
 from celery.app.task import Task
 from celery.exceptions import Reject
 from celery.utils.log import get_logger
 from kombu.connection import ConnectionPool
-from kombu.exceptions import OperationalError
+
+from celeryops_runtime import outcomes
+from celeryops_runtime.deadline import SHORTEST, ended_in, over
 
 logger = get_logger(__name__)
 
-#: What says that the broker did not take the message. Anything else (arguments that JSON does not know, a queue that
-#: is not declared) would fail in the same way again, on Redis without end.
-UNPUBLISHED = (SoftTimeLimitExceeded, OperationalError, AMQPError, MessageNacked, OSError)
-#: Seconds before the hard limit in which the rejection reaches the main process, and the shortest attempt to publish.
-_MARGIN, _SHORTEST = 1.0, 0.1
 _BEGAN = "celeryops_began"
 
 
@@ -49,7 +41,7 @@ def _drop(pool: Any, connection: Any) -> None:
     transport = getattr(connection._connection, "_transport", None)
     if sock := getattr(transport, "sock", None):
         with suppress(OSError):
-            sock.settimeout(_SHORTEST)  # TLS waits for the broker's farewell
+            sock.settimeout(SHORTEST)  # TLS waits for the broker's farewell
     connection.collect()
 
 
@@ -60,30 +52,8 @@ def _began(task: Any, **_: Any) -> None:
 def _left(task: Any, default: float | None) -> float | None:
     """Seconds that this run may publish for; None where no hard limit ends it."""
     began = getattr(task.request, _BEGAN, None)
-    limit = (task.request.timelimit or (None,))[0] or task.time_limit or default
-    return began + limit - _MARGIN - time.monotonic() if began and limit else None
-
-
-def _expired(*_: Any) -> None:
-    raise SoftTimeLimitExceeded
-
-
-@contextmanager
-def _ended_in(seconds: float | None) -> Iterator[None]:
-    """Interrupt this block with SoftTimeLimitExceeded then.
-
-    Only processes of the prefork pool have limits, and they run their tasks in the main thread.
-    """
-    if seconds is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, _expired)
-    theirs, _interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, theirs)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
+    until = over(began, task.request.timelimit, task, default) if began else None
+    return None if until is None else until - time.monotonic()
 
 
 def _goes_back(task: Any) -> bool:
@@ -108,10 +78,10 @@ def install(time_limit: float | None) -> None:
         if not _goes_back(self):
             return celerys_retry(self, *args, **kwargs)
         try:
-            with _ended_in(_left(self, time_limit)):
+            with ended_in(_left(self, time_limit)):
                 return celerys_retry(self, *args, **kwargs)
         except Reject as exc:
-            if exc.requeue or not isinstance(exc.reason, UNPUBLISHED):
+            if exc.requeue or not isinstance(exc.reason, outcomes.UNPUBLISHED):
                 raise
             raise Reject(exc.reason, requeue=True) from exc
 
@@ -121,16 +91,16 @@ def install(time_limit: float | None) -> None:
         if not _goes_back(task):
             return celerys_publish(self, *args, **kwargs)
         try:
-            with _ended_in(_left(task, time_limit)):
-                return celerys_publish(self, *args, **kwargs)
-        except UNPUBLISHED as exc:
+            with ended_in(_left(task, time_limit)):
+                return outcomes.follow_up(task, partial(celerys_publish, self, *args, **kwargs))
+        except outcomes.UNPUBLISHED as exc:
             logger.warning(
                 "Task %s[%s] goes back to its queue: what follows it could not be sent: %r",
                 task.name,
                 task.request.id,
                 exc,
             )
-            raise Reject(exc, requeue=True) from exc
+            raise outcomes.give_back(exc) from exc
 
     Task.retry, ConnectionPool.replace = retry, _drop
     if celerys_publish:

@@ -32,7 +32,11 @@ TRANSPORTS = {
     "sentinel": "celeryops_runtime.redis:SentinelTransport",
 }
 #: Celery's result backends that are replaced, see ``celeryops_runtime.results``.
-BACKENDS = {"sentinel": "celeryops_runtime.results:SentinelBackend"}
+BACKENDS = {
+    "redis": "celeryops_runtime.results:RedisBackend",
+    "rediss": "celeryops_runtime.results:RedisBackend",
+    "sentinel": "celeryops_runtime.results:SentinelBackend",
+}
 #: Where options name a primary that Sentinel knows, and the URL beside them.
 SENTINEL = (("broker_transport_options", "broker_url"), ("result_backend_transport_options", "result_backend"))
 #: Settings that name the broker in parts, the last of which overrules a URL.
@@ -75,14 +79,18 @@ def read(
     Who only sends has no right to declare RabbitMQ's queues, which are there before anything is sent.
     """
     path = settings_file or environ.get("CELERYOPS_SETTINGS")
-    shared = Shared()
-    if path:
-        content = files.read_object(Path(path))
-        shared.app = str(content.get("app") or "")
-        plain = content.get("settings")
-        if not isinstance(plain, dict):
-            raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
-        shared.update(plain)
+    content = files.read_object(Path(path)) if path else {"settings": {}}
+    plain = content.get("settings")
+    if not isinstance(plain, dict):
+        raise ConfigurationError(f"{path} must hold the Celery settings under the key settings.")
+    shared = made(plain, environ, sends_only)
+    shared.app = str(content.get("app") or "")
+    return shared
+
+
+def made(plain: Mapping[str, Any], environ: Mapping[str, str], sends_only: bool = False) -> Shared:
+    """The same from settings that stand in no file yet."""
+    shared = Shared(plain)
     if declared := shared.get("task_queues"):
         on_redis = "broker_native_delayed_delivery_queue_type" not in shared
         shared["task_queues"] = queues(declared, no_declare=sends_only and not on_redis)

@@ -76,6 +76,12 @@ class Watchdog:
         self.tell("WATCHDOG=1", *([] if self.ready else [extension(_EXTENSION)]))
 
     @harmless
+    def holding(self, why: str) -> None:
+        """The worker takes no task, and its main loop goes on."""
+        self.report.enter("waiting", why)
+        self.tell("WATCHDOG=1")
+
+    @harmless
     def resume(self, situation: tuple[str, float, str]) -> None:
         """The main thread goes on with what it did before it waited."""
         if self.report.situation != situation:

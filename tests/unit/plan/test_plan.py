@@ -484,6 +484,8 @@ def test_a_user_that_a_url_would_leave_out_is_refused() -> None:
     assert backend.endswith("write redis://web@cache/0")
     (broker,) = problems_of(celery_broker="rediss://cache/0", celery_broker_user="web")
     assert broker.endswith("write rediss://web@cache/0")
+    (odd,) = problems_of(celery_broker="redis://mq/0", celery_broker_user="a%b@c/d")
+    assert odd.endswith("write redis://a%25b%40c%2Fd@mq/0")
 
 
 def test_percent_encoded_logins_and_vhosts_mean_what_kombu_makes_of_them() -> None:
@@ -499,7 +501,7 @@ def test_percent_encoded_logins_and_vhosts_mean_what_kombu_makes_of_them() -> No
     assert (parts.username, parts.password, parts.path) == ("shop/1", "p@ss/%41", "0")
 
 
-@pytest.mark.parametrize("kind", ["rabbitmq", "redis", "amqp://mq/x", "redis://mq/0"])
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis", "amqp://mq/x"])
 def test_a_user_with_odd_characters_is_the_one_that_processes_log_in_as(kind: str) -> None:
     plan = plan_of(celery_broker=kind, celery_broker_user="a%b@c/d", celery_result_user="e%41:f")
 

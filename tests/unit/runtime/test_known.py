@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from celery import Celery
+from celery.app import trace
 from celery.app.amqp import AMQP
 from celery.app.routes import Router
 from celery.app.task import Task
-from celeryops_runtime import applications, delays, known, retry, routing
+from celery.worker.consumer import consumer
+from celeryops_runtime import applications, delays, known, outcomes, retry, routing
 from kombu.connection import ConnectionPool
 
 from .conftest import Host
@@ -65,7 +68,11 @@ def test_a_replacement_that_failed_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Task, "retry", Task.retry)  # and put it back afterwards
     monkeypatch.setattr(AMQP, "_retry_publish", AMQP._retry_publish)
     monkeypatch.setattr(ConnectionPool, "replace", ConnectionPool.replace)
+    monkeypatch.setattr(Celery, "_get_backend", Celery._get_backend)
+    monkeypatch.setattr(trace, "build_tracer", trace.build_tracer)
+    monkeypatch.setattr(consumer, "build_tracer", consumer.build_tracer)
     retry.install(None)
+    outcomes.install(Celery(set_as_current=False), None)
     assert list(known.originals()) == []
     monkeypatch.setattr(Router, "route", Router.expand_destination)
     said: list[str] = []

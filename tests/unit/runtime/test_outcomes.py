@@ -460,7 +460,9 @@ def test_beat_sends_while_the_result_backend_is_away(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_state, "_task_join_will_block", False)
     watchdog = Watchdog(Notifier({}))
     beat = SimpleNamespace(scheduler=SimpleNamespace(schedule={}))
-    readiness._service(watchdog, Options())[signals.beat_init](beat)
+    for signal, receiver in readiness._service(watchdog, Options()):
+        if signal is signals.beat_init:
+            receiver(sender=beat)
     assert app.send_task("x.task").id
 
 

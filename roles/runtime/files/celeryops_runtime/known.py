@@ -22,13 +22,16 @@ TABLE = Path(__file__).with_name("known.json")
 #: What is replaced in every worker.
 REPLACED = (
     "celery.app.amqp:AMQP._retry_publish",
+    "celery.app.base:Celery._get_backend",
     "celery.app.base:calculate_routing_key",
     "celery.app.routes:Router.route",
     "celery.app.task:Task.retry",
+    "celery.app.trace:build_tracer",
     "celery.app.utils:Settings.broker_read_url",
     "celery.app.utils:Settings.broker_url",
     "celery.app.utils:Settings.broker_write_url",
     "celery.app.utils:Settings.result_backend",
+    "celery.worker.consumer.consumer:build_tracer",
     "kombu.connection:ConnectionPool.replace",
 )
 

@@ -53,9 +53,11 @@ def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...
         if options.at_most_once:
             delivery.enforce(instance.app)
         retry.install(instance.time_limit)
-        outcomes.install(instance.app, instance.time_limit)
         if names := settings.replaced(instance.app):
             logger.info("The host's settings replace the app's own: %s", ", ".join(names))
+
+    def keep_outcomes(instance: Any, **_: Any) -> None:
+        outcomes.install(instance.app, instance.time_limit)
 
     def look_at_celery(**_: Any) -> None:
         known.tell(logger.error)
@@ -90,6 +92,7 @@ def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...
         (signals.celeryd_init, configure_worker),
         (signals.celeryd_after_setup, look_at_celery),
         (signals.celeryd_after_setup, before_the_pool_starts),
+        (signals.celeryd_after_setup, keep_outcomes),
         (signals.worker_ready, look_at_ourselves),
         (signals.beat_init, look_at_celery),
         (signals.beat_init, beat_ready),

@@ -21,6 +21,7 @@ def upgrade(trials: Trials, place: Path, installed: str, wanted: str, celery: st
     """What playbooks/upgrade_broker.yml says of a host with these versions, where nothing can be backed up."""
     write(Case(()), place)
     for module, answer in {
+        "owner": {"changed": False},
         "apt": {"changed": False},
         "rabbitmq_upgrade": {"changed": False, "installed": installed, "wanted": wanted},
         "command": {"changed": True, "rc": 0, "stdout": celery, "stderr": ""},

@@ -144,6 +144,13 @@ PARTS = (
         ("tests/cores", "tests/pythons.sh", "tests/unit", "inventories", "meta"),
         scenario=False,
     ),
+    Part(
+        "speed",
+        "full",
+        "how long a deployment takes, and one that changes nothing",
+        ("bench/deploy", "bench/floor.sh", "bench/engine.py", "examples", *HOSTS),
+        scenario=False,
+    ),
     Part("reliability-long", "full", "no accepted task is lost: one RabbitMQ, what an operator does", FAULTS),
     Part(
         "cluster",

@@ -151,6 +151,13 @@ PARTS = (
         ("tests/celeries", "tests/unit/runtime", "tests/audit"),
         scenario=False,
     ),
+    Part(
+        "speed",
+        "full",
+        "how long a deployment takes, and one that changes nothing",
+        ("bench/deploy", "bench/floor.sh", "bench/engine.py", "examples", *HOSTS),
+        scenario=False,
+    ),
     Part("reliability-long", "full", "no accepted task is lost: one RabbitMQ, what an operator does", FAULTS),
     Part(
         "cluster",

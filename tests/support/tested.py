@@ -36,7 +36,14 @@ RESULTS = ROOT / "docs/tested.json"
 ROWS = ROOT / "bench/rows"
 #: What every scenario deploys, and with what.
 DEPLOYED = ("roles", "plugins", "playbooks", "site.yml", "requirements", "ansible.cfg", "pyproject.toml")
-HOSTS = ("molecule/shared", ".config/molecule", "tests/hosts", "bin/hosts", "bin/lib.sh")
+#: How a scenario's hosts are made; how they are removed shows nothing of what they ran.
+HOSTS = (
+    *(f"molecule/shared/{name}" for name in ("create.yml", "group_vars", "operate.yml", "trial.yml")),
+    ".config/molecule",
+    "tests/hosts",
+    "bin/hosts",
+    "bin/lib.sh",
+)
 #: A host may have the package of a service that does not run there.
 ASK = """. /etc/os-release && echo "Debian $VERSION_ID"
 for service in rabbitmq-server redis-server; do

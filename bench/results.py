@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """bench/RESULTS.md, of which each script writes the section that begins with its heading."""
 
-import os
 import platform
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests/support"))
+
+from machine import this_machine
 
 PAGE = Path(__file__).resolve().parent / "RESULTS.md"
 
@@ -28,11 +32,7 @@ def put(section: str) -> None:
 
 def circumstances(sharing: str) -> str:
     """When, of which commit, and on what; `sharing` says what was measured together."""
-    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=PAGE.parent, capture_output=True, text=True, check=True).stdout.strip()
-    memory = re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    machine = (
-        f"{os.cpu_count()} x {models[0] if models else platform.machine()}, {int(memory[0]) / 2**20:.0f} GiB of memory"
-    )
-    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {machine}, Python {platform.python_version()}; {sharing}."
+    python = platform.python_version()
+    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}. {this_machine()}, Python {python}; {sharing}."

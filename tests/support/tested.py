@@ -16,8 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
+from machine import this_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/tested.json"
@@ -36,7 +35,14 @@ RESULTS = ROOT / "docs/tested.json"
 ROWS = ROOT / "bench/rows"
 #: What every scenario deploys, and with what.
 DEPLOYED = ("roles", "plugins", "playbooks", "site.yml", "requirements", "ansible.cfg", "pyproject.toml")
-HOSTS = ("molecule/shared", ".config/molecule", "tests/hosts", "bin/hosts", "bin/lib.sh")
+#: How a scenario's hosts are made; how they are removed shows nothing of what they ran.
+HOSTS = (
+    *(f"molecule/shared/{name}" for name in ("create.yml", "group_vars", "operate.yml", "trial.yml")),
+    ".config/molecule",
+    "tests/hosts",
+    "bin/hosts",
+    "bin/lib.sh",
+)
 #: A host may have the package of a service that does not run there.
 ASK = """. /etc/os-release && echo "Debian $VERSION_ID"
 for service in rabbitmq-server redis-server; do
@@ -236,14 +242,6 @@ def versions_file(scenario: str) -> Path:
 
 def rows_file(scenario: str) -> Path:
     return ROOT / ".cache/logs" / f"rows-{scenario}.json"
-
-
-def this_machine() -> str:
-    """Its processors and its memory."""
-    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    memory = re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
-    size = f"{int(memory[0]) / 2**20:.0f} GiB of memory"
-    return f"{os.cpu_count()} x {models[0] if models else platform.machine()}, {size}"
 
 
 def said(answers: Iterable[str]) -> list[str]:

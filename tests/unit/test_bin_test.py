@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tested import PARTS
 
 PROGRAM = Path(__file__).resolve().parents[2] / "bin/test"
 LIBRARY = """
@@ -96,11 +97,15 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_it_goes_on_where_a_scenario_fails(checkout: Checkout) -> None:
-    checkout.ends("one", "echo 3 failed; exit 1")
+@pytest.mark.parametrize(
+    ("how", "count"), [("echo 3 failed; exit 1", "4 passed, 3 failed"), ("sleep 300 & wait", "4 passed, 1 failed")]
+)
+def test_it_goes_on_where_a_scenario_fails_or_hangs(checkout: Checkout, how: str, count: str) -> None:
+    checkout.ends("one", how)
     code, said = checkout.run("molecule", "--save")
     assert code == 1
-    assert "4 passed, 3 failed" in said
+    assert "FAILED: molecule-one" in said
+    assert count in said
     assert checkout.saved == ["one failed 0", "three passed 2", "two passed 2"]
 
 
@@ -146,17 +151,16 @@ def test_what_it_does_not_know_is_refused(checkout: Checkout, arguments: tuple[s
     assert checkout.run(*arguments)[0] == code
 
 
-def test_a_scenario_that_hangs_is_ended_and_has_failed(checkout: Checkout) -> None:
-    checkout.ends("one", "sleep 300 & wait")
-    code, said = checkout.run("molecule", "--save")
-    assert code == 1
-    assert "FAILED: molecule-one" in said
-    assert checkout.saved == ["one failed 0", "three passed 2", "two passed 2"]
-
-
 def test_another_part_that_hangs_is_ended_and_has_failed(checkout: Checkout) -> None:
     (checkout.directory / "tests/example").write_text("#!/bin/bash\nexec sleep 300\n")
     (checkout.directory / "tests/example").chmod(0o755)
     code, said = checkout.run("example")
     assert code == 1
     assert "FAILED: example" in said
+
+
+@pytest.mark.parametrize("part", [part.name for part in PARTS if not part.scenario])
+def test_every_part_runs_alone(checkout: Checkout, part: str) -> None:
+    code, said = checkout.run(part)
+    assert code == 1, "it runs, and finds nothing here"
+    assert f"FAILED: {part}" in said

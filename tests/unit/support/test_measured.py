@@ -67,3 +67,19 @@ def test_a_section_waits_for_all_of_its_parts(tmp_path: Path, monkeypatch: pytes
     assert "| fault 0 |" in text
     assert "| fault 1 |" in text
     assert "| together | 0 | 20 |" in text
+
+
+def test_what_was_measured_keeps_its_commit_when_a_part_fails_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows stay those of the run that passed, so they are not those of the commit that failed."""
+    section = SECTIONS["redis-faults"]
+    monkeypatch.setattr(tested, "ROWS", tmp_path)
+    row = {"side": "deployed", **Row("a", "fault a", accepted=10).as_dict()}
+    (tmp_path / "redis-faults.jsonl").write_text(json.dumps(row) + "\n")
+    monkeypatch.setattr(tested, "results", lambda: dict.fromkeys(section.parts, RESULT))
+    passed = measured.whole("# one broker\n")
+    failed = replace(RESULT, result="failed", commit="def5678")
+    monkeypatch.setattr(tested, "results", lambda: dict.fromkeys(section.parts, failed))
+    assert "commit abc1234" in passed
+    assert measured.whole(passed) == passed

@@ -47,10 +47,6 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["celery_workers: 'mail_out' and 'mail-out' would both be the unit", "rename one of them"],
     ),
     "no worker at all": ({"celery_workers": {}}, ["celery_workers names no worker", "write at least one entry"]),
-    "a host of another deployment": (
-        {"celery_app": "blog.celery:app"},
-        ["the host is that of the deployment 'shop.celery:app'", "write 'celery_replaces: shop.celery:app'"],
-    ),
     "no application": ({"celery_app": ""}, ["celery_app is not set", "write where your Celery application is"]),
     "no source of the application": ({"app_source": ""}, ["app_source is not set", "write what to release"]),
     "an application that is not there": (

@@ -186,6 +186,20 @@ def test_site_that_the_audit_refuses_writes_nothing_that_a_process_reads(
 
 
 @pytest.mark.usefixtures("old_release_runs")
+@pytest.mark.parametrize("playbook", ["site", "release", "rollback", "broker", "workers", "drain"])
+def test_another_deployment_does_not_take_the_host(
+    playbook: str, operator: Operator, on_host: Callable[[str], str]
+) -> None:
+    changed = "find /etc /opt/celery /var/lib/celery -type f -printf '%p %u %m %T@\\n' | sort"
+    before = on_host(changed)
+    code, output = operator.run(playbook, celery_app="blog.celery:app")
+    assert code != 0
+    assert "the host is that of the deployment 'shop.celery:app'" in said(output).replace("The host", "the host")
+    assert "write 'celery_replaces: shop.celery:app'" in said(output)
+    assert on_host(changed) == before
+
+
+@pytest.mark.usefixtures("old_release_runs")
 def test_a_rollback_with_nothing_to_go_back_to(operator: Operator, on_host: Callable[[str], str]) -> None:
     on_host("rm -f /opt/celery/app/previous")
     code, output = operator.run("rollback")

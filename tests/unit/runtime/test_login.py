@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Celery
 from celery.backends.base import KeyValueStoreBackend
 from celeryops_runtime import cli, login, objects, outcomes
 from celeryops_runtime.errors import ConfigurationError
@@ -77,8 +78,8 @@ def test_who_keeps_something_keeps_it_for_a_moment(ask: Ask, backend: type[Resul
     [
         (
             AuthenticationError("invalid username-password pair or user is disabled."),
-            "refuses the login (invalid username-password pair or user is disabled): check the user in "
-            "celery_result_backend, or celery_result_user, and celery_result_password.",
+            "refuses the login (invalid username-password pair or user is disabled): check the user and the "
+            "password in celery_result_backend, or celery_result_user, and celery_result_password.",
         ),
         (NoPermissionError("no permissions to run 'setex'"), "does not let its user store results (no permissions to"),
         (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "stores nothing (command not"),
@@ -92,6 +93,16 @@ def test_each_refusal_is_one_sentence(ask: Ask, backend: type[Results], error: E
     assert said.startswith("celeryops: The result backend results://me:**@cache:6379/1 ")
     assert sentence in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [AuthenticationError("no"), NoConnection("gone")])
+def test_the_application_s_own_result_backend_is_not_looked_for_in_the_inventory(
+    backend: type[Results], error: Exception
+) -> None:
+    backend.error = error
+    said = login.results(Celery(backend="results://me@cache/1", set_as_current=False), planned=False)
+    assert "in the application's own result_backend setting" in said
+    assert "celery_result" not in said
 
 
 def test_who_is_just_restarted_is_asked_again(ask: Ask, backend: type[Results]) -> None:

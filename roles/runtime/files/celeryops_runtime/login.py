@@ -33,26 +33,31 @@ def _kinds(error: BaseException) -> set[str]:
     return {kind.__name__ for kind in type(error).__mro__}
 
 
-def refusal(place: str, error: BaseException) -> str:
-    """One sentence about a result backend that did not keep something."""
+#: Where the address and the login of a result backend stand: in the inventory, or in the application.
+_ADDRESS = ("the application's own result_backend setting", "celery_result_backend")
+_LOGIN = (_ADDRESS[False], "celery_result_backend, or celery_result_user, and celery_result_password")
+
+
+def refusal(place: str, error: BaseException, planned: bool) -> str:
+    """One sentence about a result backend, which the plan or the application names, that did not keep something."""
     kinds, reason = _kinds(error), outcomes.said(error).split(": ", 1)[-1].strip(" .") or type(error).__name__
     if kinds.intersection(_REFUSED):
         return (
-            f"The result backend {place} refuses the login ({reason}): check the user in celery_result_backend, or "
-            "celery_result_user, and celery_result_password."
+            f"The result backend {place} refuses the login ({reason}): check the user and the password in "
+            f"{_LOGIN[planned]}."
         )
     if kinds.intersection(_FORBIDDEN):
         return f"The result backend {place} does not let its user store results ({reason}): have it allowed there."
     if kinds.intersection(_SILENT):
         return (
-            f"The result backend {place} does not answer ({reason}): check the address in celery_result_backend, and "
+            f"The result backend {place} does not answer ({reason}): check the address in {_ADDRESS[planned]}, and "
             "what keeps this host from it."
         )
     return f"The result backend {place} stores nothing ({reason}): have that mended there."
 
 
-def results(app: Any) -> str:
-    """What keeps this app from storing results; empty where nothing does."""
+def results(app: Any, planned: bool) -> str:
+    """What keeps this app from storing results, where the plan or itself says; empty where nothing does."""
     backend = app.backend
     end = time.monotonic() + PATIENCE
     while backend.as_uri() != "rpc://":  # results by the broker
@@ -61,7 +66,7 @@ def results(app: Any) -> str:
             break
         except Exception as error:
             if time.monotonic() >= end or _kinds(error).intersection((*_REFUSED, *_FORBIDDEN)):
-                return refusal(backend.as_uri(), error)
+                return refusal(backend.as_uri(), error, planned)
         time.sleep(PAUSE)
     return ""
 
@@ -93,7 +98,7 @@ def run(text: str, environ: Mapping[str, str], name: str, ask_broker: bool) -> i
     app = find_app(name) if name else Celery("login", set_as_current=False)
     settings.install(app, shared)
     try:
-        problem = results(app)
+        problem = results(app, "result_backend" in shared)
     except (ImportError, ImproperlyConfigured) as error:
         if planned:  # with the release that runs, and the next one may bring what this one lacks
             return 0

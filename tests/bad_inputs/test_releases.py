@@ -103,15 +103,22 @@ class Operator:
 
     inventory: str
 
-    def start(self, playbook: str, **variables: Any) -> subprocess.Popen[str]:
-        command = [ANSIBLE, f"playbooks/{playbook}.yml", "--inventory", self.inventory, "-e", json.dumps(variables)]
+    def start(self, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
+        given = ["--inventory", self.inventory, "-e", json.dumps(variables)]
+        command = [ANSIBLE, f"playbooks/{playbook}.yml", *given, *options]
         environment = {**os.environ, "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))}
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
-    def run(self, playbook: str, **variables: Any) -> tuple[int, str]:
-        return finish(self.start(playbook, **variables))
+    def run(self, playbook: str, *options: str, **variables: Any) -> tuple[int, str]:
+        return finish(self.start(playbook, *options, **variables))
+
+    def variable(self, name: str) -> Any:
+        """What the inventory says."""
+        command = [str(Path(ANSIBLE).with_name("ansible-inventory")), "--inventory", self.inventory, "--list"]
+        listed = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        return next(given[name] for given in listed["_meta"]["hostvars"].values() if name in given)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -183,6 +190,16 @@ def test_site_that_the_audit_refuses_writes_nothing_that_a_process_reads(
     assert "task_always_eager is on" in said(output)
     assert on_host(files) == before
     assert on_host("ls -d /run/celery-next.* 2>/dev/null || echo gone") == "gone\n"
+
+
+@pytest.mark.usefixtures("old_release_runs")
+def test_check_mode_knows_the_queue_that_is_added(operator: Operator, shop: Path) -> None:
+    """The audit holds the application against the settings that would be written."""
+    with (shop / "shop/celery.py").open("a") as opened:
+        opened.write('\napp.conf.task_routes["shop.tasks.tick"] = {"queue": "added"}\n')
+    workers = operator.variable("celery_workers")
+    code, output = operator.run("site", "--check", app_source=str(shop), celery_workers={**workers, "added": {}})
+    assert code == 0, output
 
 
 @pytest.mark.usefixtures("old_release_runs")

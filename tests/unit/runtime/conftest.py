@@ -123,7 +123,7 @@ class Host:
     def python(self, code: str, **environment: str) -> str:
         """What this program prints when it runs with the app's credentials and settings."""
         done = self.run("exec", "--", sys.executable, "-c", code, **environment)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, f"{done.stderr}\nlog:\n{self.log if self.processes else ''}"
         return done.stdout.strip()
 
 

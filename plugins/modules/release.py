@@ -16,8 +16,9 @@ description:
     as the service user. Until then, and whenever something fails, the current release stays as it was.
   - Of a project's folder, C(requirements.lock) or else C(requirements.txt) is installed, with hashes when it has any;
     then the project itself when it has a C(pyproject.toml) or C(setup.py), without dependencies if those are listed.
-  - Not part of a release are version control, caches, virtual environments, C(node_modules), C(*.egg-info),
-    C(.env), and C(build) and C(dist) at the top.
+  - Not part of a release are version control, caches, virtual environments, C(node_modules), C(*.egg-info), C(.env),
+    C(build) and C(dist) at the top, and what git ignores where the folder is in its work tree. What stays at home only
+    because git ignores it is named in a warning when a release is built.
 author: celeryops.stack maintainers (@celeryops)
 options:
   source:
@@ -55,7 +56,10 @@ options:
     elements: str
     default: []
   exclude:
-    description: What of a project's directory does not belong to the release, by name, or with a slash by path.
+    description:
+      - What else of a project's directory does not belong to the release, by name, or with a slash by path.
+      - What begins with V(!) is shipped although git ignores it, another entry excludes it, or it is in C(build) or
+        C(dist) at the top.
     type: list
     elements: str
     default: []

@@ -62,6 +62,7 @@ APPLICATION = {
     "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
     "an old Celery": only("app_requirements", ["celery==5.6.2"], "asks for celery==5.6.2", "write celery==5.7.0"),
     "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
+    "nothing that is excluded": only("app_exclude", ["/media", "!"], "app_exclude[1]", "write a name or a path"),
     "commands and words of one": only(
         "app_once", [["true"], "python", "x"], "mixes words and lists", "write each command"
     ),

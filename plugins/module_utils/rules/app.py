@@ -43,6 +43,11 @@ def problems(values: Mapping[str, Any]) -> list[str]:
                 f"app_requirements holds '{shown(str(requirement))}', which is not pinned; write it like redis==8.1.0"
             )
     found += supported.required_problems("app_requirements", map(str, values.get("app_requirements") or []), uses_redis)
+    for number, pattern in enumerate(values.get("app_exclude") or []):
+        if not str(pattern or "").removeprefix("!").strip("/"):
+            found.append(
+                f"app_exclude[{number}] is {pattern!r}, which means no file; write a name or a path, like /media"
+            )
     for name in ("app_audit", "app_once"):
         found += _commands(name, values.get(name) or [])
     found += _audit(values.get("celery_audit", "enforce"), values.get("celery_audit_accept") or [])

@@ -30,14 +30,14 @@ def project(root: Path, *names: str) -> Path:
 
 def archived(root: Path) -> tuple[str, bytes]:
     stream = io.BytesIO()
-    return releases.write_archive(root, stream), stream.getvalue()
+    return releases.write_archive(root, stream, releases.choose(root).shipped), stream.getvalue()
 
 
 def test_what_belongs_to_a_release(tmp_path: Path) -> None:
     ours = ["build.py", "shop/__init__.py", "shop/build/a.py"]
     others = [".git/x", ".venv/x", "env/pyvenv.cfg", "env/bin/x", "build/x", "dist/x", "node_modules/x", "a.egg-info/x"]
     others += ["shop/__pycache__/x", "shop/a.pyc", ".cache/x", ".pytest_cache/x", ".env"]
-    assert releases.members(project(tmp_path, *ours, *others)) == ours
+    assert releases.choose(project(tmp_path, *ours, *others)).shipped == ours
 
 
 def test_what_is_kept_out_of_a_release(tmp_path: Path) -> None:
@@ -46,12 +46,41 @@ def test_what_is_kept_out_of_a_release(tmp_path: Path) -> None:
     others = ["media/x/y.jpg", "db.sqlite3", "shop/test.sqlite3", "uploads/x", "shop/uploads/x", "shop/tmp/a.log"]
     root = project(tmp_path, *ours, *others)
     exclude = ["/media", "*.sqlite3", "uploads", "shop/tmp/*"]
-    assert releases.members(root, exclude) == ours
-    assert releases.members(root) == sorted([*ours, *others])
-    first, second = io.BytesIO(), io.BytesIO()
-    before = releases.write_archive(root, first, exclude)
-    (root / "db.sqlite3").write_text("another order")
-    assert releases.write_archive(root, second, exclude) == before, "so it is no new release"
+    assert releases.choose(root, exclude).shipped == ours
+    assert releases.choose(root).shipped == sorted([*ours, *others])
+
+
+def test_what_git_ignores_is_kept_out_too(tmp_path: Path) -> None:
+    """And is named, unless app_exclude says what is to become of it."""
+    ours = ["a.py", "media.py"]
+    others = ["media/x/y.jpg", "media/z", "db.sqlite3", "front/dist/a.js", "dist/b.js"]
+    root = project(tmp_path, *ours, *others, ".env", "a/__pycache__/b")
+    ignored = {"media/", "db.sqlite3", "front/dist/", ".env", "a/__pycache__/"}
+    chosen = releases.choose(root, (), ignored)
+    assert chosen.shipped == ours
+    assert chosen.ignored == ["db.sqlite3", "front/dist/", "media/"], "not what never belongs to a release"
+    chosen = releases.choose(root, ["/media", "!/front/dist", "!/dist"], ignored)
+    assert chosen.shipped == ["a.py", "dist/b.js", "front/dist/a.js", "media.py"]
+    assert chosen.ignored == ["db.sqlite3"]
+
+
+def test_what_is_shipped_all_the_same(tmp_path: Path) -> None:
+    """An entry with ! comes before every other, wherever it stands."""
+    root = project(tmp_path, "a.sqlite3", "fixtures/b.sqlite3", ".env")
+    for exclude in (["!/fixtures", "*.sqlite3"], ["*.sqlite3", "!/fixtures", "!.env"]):
+        assert releases.choose(root, exclude).shipped == ["fixtures/b.sqlite3"]
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (["a/"], "git ignores a/, so shop-1 is without it"),
+        (["a", "b", "c"], "git ignores a, b and c, so shop-1 is without them"),
+        (list("abcdef"), "git ignores a, b, c, d and 2 more, so shop-1 is without them"),
+    ],
+)
+def test_the_warning_of_what_git_ignores(left: list[str], said: str) -> None:
+    assert releases.left_out(left, "shop-1").startswith(said)
 
 
 def test_equal_contents_make_equal_archives(tmp_path: Path) -> None:

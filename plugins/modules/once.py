@@ -58,7 +58,11 @@ lines:
   description: Each command that was run, and below it what it printed.
   type: list
   elements: str
-  returned: always
+  returned: success
+output:
+  description: The last lines that the command printed that did not succeed.
+  type: str
+  returned: when it printed more than one
 """
 
 import json
@@ -70,6 +74,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import Failure, ended
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import commands_of
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 
@@ -77,10 +82,6 @@ from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 DONE = "once.json"
 #: The most lines of a command's output that are shown.
 LONGEST = 100
-
-
-class CommandError(Exception):
-    """A command did not succeed; the text is the sentence for the user."""
 
 
 def done_in(release: Path) -> list[list[str]]:
@@ -107,12 +108,10 @@ def run(command: list[str], params: Mapping[str, Any]) -> list[str]:
                 check=False,
             )
         except OSError as problem:
-            raise CommandError(f"{params['launcher']} cannot be run: {problem.strerror}; run site.yml first.") from None
-    printed = done.stdout.splitlines()[-LONGEST:]
+            raise Failure(f"{params['launcher']} cannot be run: {problem.strerror}; run site.yml first.") from None
     if done.returncode:
-        said = "\n".join(printed) or "It printed nothing."
-        raise CommandError(f"{shlex.join(command)} ended with exit code {done.returncode}:\n{said}")
-    return printed
+        raise Failure(*ended(command, done.returncode, done.stdout))
+    return done.stdout.splitlines()[-LONGEST:]
 
 
 def main() -> None:
@@ -137,8 +136,8 @@ def main() -> None:
             continue
         try:
             lines += run(command, params)
-        except CommandError as problem:
-            module.fail_json(msg=str(problem), lines=lines)
+        except Failure as problem:
+            module.fail_json(**problem.result())
         before = [*(other for other in before if other != command), command]
         (release / DONE).write_text(json.dumps(before) + "\n", encoding="utf-8")
     module.exit_json(changed=bool(due), lines=lines)

@@ -153,6 +153,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+output:
+  description: The last lines of the command that failed.
+  type: str
+  returned: failure
 release:
   description: Id of the release.
   type: str
@@ -214,6 +218,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils import supported
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import last_lines
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
@@ -223,7 +228,6 @@ from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
     BuildError,
     Requirements,
     Uv,
-    last_lines,
     python_version,
     run_for,
 )
@@ -482,8 +486,9 @@ class Builder:
                 f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
             )
         if code:
-            last = (output.strip().splitlines() or [f"exit status {code}"])[-1]
-            raise BuildError(f"{app} can not be imported: {last}\n{last_lines(output)}")
+            shown = last_lines(output)
+            last = shown.rpartition("\n")[2].strip() or f"exit code {code}, and it printed nothing"
+            raise BuildError(f"{app} can not be imported: {last}", shown)
 
 
 def minor_of(version: str) -> str:
@@ -604,7 +609,7 @@ def main() -> None:
     try:
         result = converge(module.params, module.check_mode)
     except BuildError as problem:
-        module.fail_json(msg=f"release: {problem}")
+        module.fail_json(**problem.result("release"))
     except OSError as problem:
         module.fail_json(msg=f"release: {problem.filename}: {problem.strerror}.")
     if not module._diff:

@@ -134,11 +134,11 @@ class TestOnce:
 
         failed = once(good, bad, last)
 
-        assert (
-            failed["msg"]
-            == "sh -c 'echo the database is locked; exit 3' ended with exit code 3:\nthe database is locked"
-        )
-        assert failed["lines"] == ["$ echo good", "good", f"$ sh -c '{bad[2]}'"]
+        assert failed["msg"] == f"sh -c '{bad[2]}' ended with exit code 3: the database is locked"
+        assert "output" not in failed, "it is all said"
+        long = once(["sh", "-c", "echo Traceback; echo OperationalError: no table; exit 1"])
+        assert long["msg"].endswith("ended with exit code 1: OperationalError: no table")
+        assert long["output"] == "Traceback\nOperationalError: no table"
         assert once(good, last)["lines"] == ["$ echo last", "last"]
 
     def test_a_dry_run_only_says_what_it_would_run(self, host: Path, once: Run) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.celeryops.stack.plugins.module_utils.releases import (
     Source,
     SourceError,
     choose,
+    commands_of,
     left_out,
     recognise,
     write_archive,
@@ -71,7 +72,11 @@ class ActionModule(ActionBase):
             requirements = [str(each) for each in arguments.get("requirements") or []]
             arguments["_kind"] = found.kind
             arguments["_release"] = found.identity(
-                content, requirements, str(arguments.get("python") or "/usr/bin/python3"), str(arguments.get("app"))
+                content,
+                requirements,
+                str(arguments.get("python") or "/usr/bin/python3"),
+                str(arguments.get("app")),
+                commands_of(arguments.get("build") or []),
             )
             result = self._call(arguments, task_vars)
             if result.pop("_needs_content", False) and not result.get("failed"):

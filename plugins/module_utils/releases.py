@@ -53,9 +53,16 @@ class Source:
     name: str
     version: str
 
-    def identity(self, content: str, requirements: Sequence[str], python: str, app: str) -> str:
+    def identity(
+        self,
+        content: str,
+        requirements: Sequence[str],
+        python: str,
+        app: str,
+        build: Sequence[Sequence[str]] = (),
+    ) -> str:
         """Name a release: the same name means the same application, checked, in the same virtual environment."""
-        facts = json.dumps([self.kind, content, sorted(requirements), python, app])
+        facts = json.dumps([self.kind, content, sorted(requirements), python, app, *([build] if build else [])])
         parts = (self.name, self.version, hashlib.sha256(facts.encode()).hexdigest()[:12])
         return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "_", part) for part in parts if part)
 

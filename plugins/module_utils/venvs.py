@@ -83,7 +83,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], purpose: str, cw
 
 
 def run_for(
-    seconds: float, command: Sequence[str], environment: Mapping[str, str], cwd: str, identity: Mapping[str, Any]
+    seconds: float | None, command: Sequence[str], environment: Mapping[str, str], cwd: str, identity: Mapping[str, Any]
 ) -> tuple[int, str]:
     """Run a program, and end it with all that it has started when its time is over; its exit status and output."""
     child = subprocess.Popen(

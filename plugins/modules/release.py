@@ -63,6 +63,14 @@ options:
     type: list
     elements: str
     default: []
+  build:
+    description:
+      - Commands that make something of the application's files, each a list of the command and its arguments; a single
+        one may stand alone. They run in these files as the service user, who may write there, and what they write is
+        part of the release.
+    type: list
+    elements: raw
+    default: []
   keep:
     description: Number of releases to keep, the current and the previous one included.
     type: int
@@ -206,6 +214,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tarfile
 import time
@@ -218,8 +227,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils import supported
-from ansible_collections.celeryops.stack.plugins.module_utils.failures import last_lines
-from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import ended, last_lines
+from ansible_collections.celeryops.stack.plugins.module_utils.releases import (
+    Installed,
+    commands_of,
+    lock_file,
+    to_prune,
+)
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
@@ -402,6 +416,7 @@ class Builder:
             self.uv.create(self.venv)
             self._install(kind, source, content)
             self._check_versions()
+            self._build()
             if self.params["import_check"]:
                 self._import()
         except BaseException:
@@ -453,34 +468,23 @@ class Builder:
         if problems := supported.installed_problems(found, self.params["uses_redis"]):
             raise BuildError("; ".join(problems) + ".")
 
+    def _build(self) -> None:
+        """Run the application's own commands as the service user, who may write into its files meanwhile."""
+        commands = commands_of(self.params["build"])
+        if not commands:
+            return
+        account = self._account()
+        hand_over(self.src, account.pw_uid, account.pw_gid)
+        for command in commands:
+            code, output = self._run(command, writes=True)
+            if code:
+                raise BuildError(*ended(command, code, output))
+        hand_over(self.src, os.geteuid(), os.getegid())
+
     def _import(self) -> None:
         """Import the application as the service user: as its real processes will, or without credentials."""
-        app, user = self.params["app"], self.params["user"]
-        try:
-            account = pwd.getpwnam(user)
-        except KeyError:
-            raise BuildError(f"there is no user {user} on this host, as whom {app} could be imported.") from None
-        environment = {
-            "PATH": f"{self.venv}/bin:/usr/bin:/bin",
-            "HOME": account.pw_dir,
-            "LC_ALL": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(self.src),
-        }
-        seconds = self.params["import_timeout"]
-        command = [os.path.join(self.venv, "bin", "python"), "-c", IMPORT, app]
-        identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        if self.params["launcher"]:
-            if not os.path.exists(self.params["launcher"]):
-                raise BuildError(f"{self.params['launcher']} is not on this host: set it up with site.yml first.")
-            # It becomes the service user itself. A child that it leaves behind ends by its own time-out.
-            command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
-            environment["CELERY_RELEASE"] = str(self.folder)
-            identity = {}
-        with trial(self.params["next"]) as following:
-            environment |= following
-            as_user = identity if os.geteuid() == 0 else {}
-            code, output = run_for(seconds + 10, command, environment, str(self.src), as_user)
+        app, seconds = self.params["app"], self.params["import_timeout"]
+        code, output = self._run(["python", "-c", IMPORT, app], seconds)
         if code == TIMED_OUT:
             raise BuildError(
                 f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
@@ -489,6 +493,50 @@ class Builder:
             shown = last_lines(output)
             last = shown.rpartition("\n")[2].strip() or f"exit code {code}, and it printed nothing"
             raise BuildError(f"{app} can not be imported: {last}", shown)
+
+    def _account(self) -> pwd.struct_passwd:
+        try:
+            return pwd.getpwnam(self.params["user"])
+        except KeyError:
+            raise BuildError(
+                f"there is no user {self.params['user']} on this host, as whom the application could be run."
+            ) from None
+
+    def _run(self, command: list[str], seconds: int | None = None, writes: bool = False) -> tuple[int, str]:
+        """Run a command in the release as the service user: as a worker's process, or without credentials."""
+        account = self._account()
+        environment = {
+            "PATH": f"{self.venv}/bin:/usr/bin:/bin",
+            "HOME": account.pw_dir,
+            "LC_ALL": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(self.src),
+        }
+        identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        if self.params["launcher"]:
+            if not os.path.exists(self.params["launcher"]):
+                raise BuildError(f"{self.params['launcher']} is not on this host: set it up with site.yml first.")
+            # It becomes the service user itself. A child that it leaves behind ends by its own time-out.
+            limit = ["timeout", "--kill-after=5", str(seconds)] if seconds else []
+            command = [self.params["launcher"], *limit, *command]
+            environment["CELERY_RELEASE"] = str(self.folder)
+            if writes:
+                environment["CELERY_WRITABLE"] = str(self.src)
+            identity = {}
+        with trial(self.params["next"]) as following:
+            as_user = identity if os.geteuid() == 0 else {}
+            longest = seconds + 10 if seconds else None
+            return run_for(longest, command, environment | following, str(self.src), as_user)
+
+
+def hand_over(root: Path, uid: int, gid: int) -> None:
+    """Give everything below root to a user; others may read it. What a link leads to is not touched."""
+    for folder, folders, files in os.walk(root):
+        for path in (folder, *(os.path.join(folder, name) for name in (*folders, *files))):
+            os.chown(path, uid, gid, follow_symlinks=False)
+            if not os.path.islink(path):
+                runs = os.path.isdir(path) or os.stat(path).st_mode & stat.S_IXUSR
+                os.chmod(path, 0o755 if runs else 0o644)
 
 
 def minor_of(version: str) -> str:
@@ -506,6 +554,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "user": {"type": "str", "default": "celery"},
     "requirements": {"type": "list", "elements": "str", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
+    "build": {"type": "list", "elements": "raw", "default": []},
     "keep": {"type": "int", "default": 3},
     "version": {"type": "str"},
     "import_check": {"type": "bool", "default": True},

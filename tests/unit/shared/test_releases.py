@@ -6,8 +6,10 @@ from __future__ import annotations
 import io
 import os
 import pwd
+import stat
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +151,9 @@ def test_an_id_changes_with_everything_that_the_release_is_built_from() -> None:
         source.identity("hash", ["a", "b"], "/usr/bin/python4", "shop:app"),
         source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:other"),
     }
-    assert len(others | {name}) == 5
+    others.add(source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:app", [["collect"]]))
+    assert name == source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:app", [])
+    assert len(others | {name}) == 6
     assert all(each.startswith("shop-0.1.0-") and len(each) == len("shop-0.1.0-") + 12 for each in others)
     assert "/" not in Source("directory", "/x", "a b/c", "").identity("", [], "", "")
 
@@ -303,7 +307,7 @@ def test_a_version_that_was_not_tried_makes_no_release(
     tmp_path: Path, installed: str, uses_redis: bool, refused: str
 ) -> None:
     uv: Any = Installing(installed)
-    params = {"requirements": [], "import_check": False, "uses_redis": uses_redis}
+    params = {"requirements": [], "build": [], "import_check": False, "uses_redis": uses_redis}
     builder = release.Builder(tmp_path / "r1", uv, params)
     if refused:
         with pytest.raises(release.BuildError, match=refused):
@@ -311,3 +315,42 @@ def test_a_version_that_was_not_tried_makes_no_release(
     else:
         builder.build("requirement", "shop==1.0", None)
     assert (tmp_path / "r1" / release.COMPLETE).exists() is not bool(refused)
+
+
+class TestBuildCommands:
+    """Of the application itself: collecting static files, compiling translations."""
+
+    @pytest.fixture
+    def build(self, tmp_path: Path) -> Callable[..., Path]:
+        launcher = tmp_path / "celery-run"
+        launcher.write_text('#!/bin/sh\ncd "$CELERY_RELEASE/src"\necho "$CELERY_WRITABLE" >../writable\nexec "$@"\n')
+        launcher.chmod(0o755)
+        me = pwd.getpwuid(os.getuid()).pw_name
+
+        def run(*commands: list[str], **more: Any) -> Path:
+            given = {"requirements": [], "import_check": False, "uses_redis": True, "user": me, "next": ""}
+            params = {**given, "launcher": str(launcher), "build": list(commands), **more}
+            uv: Any = Installing()
+            release.Builder(tmp_path / "r1", uv, params).build("requirement", "shop==1.0", None)
+            return tmp_path / "r1"
+
+        return run
+
+    @pytest.mark.parametrize("alone", [False, True])
+    def test_what_they_write_is_part_of_the_release(self, build: Callable[..., Path], alone: bool) -> None:
+        commands = [["sh", "-c", "umask 077; mkdir static; echo a >static/a; chmod u+x static/a"], ["touch", "b c"]]
+        made = build(*commands, **({"launcher": None} if alone else {}))
+        found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (made / "src").rglob("*")}
+        assert found == {"static": 0o755, "a": 0o755, "b c": 0o644}, "a web server reads them"
+        assert (made / "src/static/a").stat().st_uid == os.geteuid()
+        assert alone or (made / "writable").read_text() == f"{made}/src\n"
+
+    def test_one_that_fails_leaves_no_release(self, build: Callable[..., Path], tmp_path: Path) -> None:
+        with pytest.raises(release.BuildError, match=r"^sh -c 'echo no; exit 5' ended with exit code 5: no$"):
+            build(["sh", "-c", "echo no; exit 5"], ["touch", "b"])
+        assert not (tmp_path / "r1").exists()
+
+    def test_what_they_link_to_stays_as_it_is(self, build: Callable[..., Path], tmp_path: Path) -> None:
+        (tmp_path / "outside").touch(mode=0o600)
+        build(["ln", "-s", str(tmp_path / "outside"), "link"])
+        assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) == 0o600

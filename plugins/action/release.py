@@ -69,6 +69,7 @@ class ActionModule(ActionBase):
             seen = git.look(root) if found.kind == "directory" else git.NOTHING
             choice = choose(root, exclude, seen.ignored) if found.kind == "directory" else Choice([], [])
             content = content_of(found, archive, choice.shipped)
+            arguments["_commit"] = seen.commit
             requirements = [str(each) for each in arguments.get("requirements") or []]
             arguments["_kind"] = found.kind
             arguments["_release"] = found.identity(

@@ -134,6 +134,10 @@ options:
   _content:
     description: Internal use only.
     type: path
+  _commit:
+    description: Internal use only.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says what it would build, switch and remove.
@@ -170,6 +174,13 @@ release:
   type: str
   returned: always
   sample: shop-0.1.0-3f2a9c1b0d4e
+commit:
+  description:
+    - The commit that the release was made of, with C(-dirty) where something in the project's folder was not committed;
+      empty where that is not known. It is no part of the id, so the same content stays the same release.
+  type: str
+  returned: always
+  sample: 3f2a9c1b0d
 path:
   description: Folder of the release.
   type: str
@@ -322,6 +333,14 @@ class Home:
             return False
         return minor is None or python == minor
 
+    def commit(self, release: str) -> str:
+        """The commit that a release was made of, where it is known."""
+        try:
+            facts = json.loads(self.folder(release).joinpath("release.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""
+        return str(facts.get("commit", "")) if isinstance(facts, dict) else ""
+
     def newer_than_its_link(self, release: str) -> bool:
         """Whether a release was completed after the link to it had been made."""
         try:
@@ -427,6 +446,7 @@ class Builder:
             "source": os.path.basename(source.rstrip("/")),
             "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": version,
+            **({"commit": self.params["_commit"]} if self.params["_commit"] else {}),
         }
         (self.folder / "release.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (self.folder / COMPLETE).write_text(minor_of(version) + "\n", encoding="utf-8")
@@ -571,6 +591,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "_kind": {"type": "str"},
     "_release": {"type": "str"},
     "_content": {"type": "path"},
+    "_commit": {"type": "str", "default": ""},
 }
 
 
@@ -584,7 +605,9 @@ def chosen(home: Home, params: Mapping[str, Any], check_mode: bool) -> str:
         if not release:
             raise BuildError("there is no release before the current one on this host, so nothing to go back to.")
     if not home.complete(release) and not (check_mode and params["state"] == "current"):
-        known = ", ".join(sorted(each.name for each in home.installed() if each.complete)) or "none"
+        names = sorted(each.name for each in home.installed() if each.complete)
+        commits = {name: home.commit(name) for name in names}
+        known = ", ".join(f"{name} (commit {commits[name]})" if commits[name] else name for name in names) or "none"
         raise BuildError(f"there is no complete release {release} on this host: there are {known}.")
     return str(release)
 
@@ -626,6 +649,7 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     return {
         "changed": built or switched or bool(pruned),
         "release": release,
+        "commit": params["_commit"] if built else home.commit(release),
         "path": str(home.folder(release)),
         "current": before,
         "fallback": fallback,

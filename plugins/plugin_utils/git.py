@@ -19,6 +19,8 @@ class Checkout:
 
     #: What it ignores, as paths from the directory; a whole folder has a slash at its end.
     ignored: frozenset[str] = frozenset()
+    #: Its commit, as git shortens it; with "-dirty" where something in the directory is not committed.
+    commit: str = ""
     #: The directory is in a repository, but there is no git on this machine that could be asked.
     missing: bool = False
 
@@ -27,6 +29,7 @@ NOTHING = Checkout()
 """Where there is no repository."""
 
 SUBMODULES = ("submodule", "--quiet", "foreach", "--quiet", "--recursive", r'printf "%s\0" "$displaypath"')
+COMMIT = ("rev-parse", "--quiet", "--verify", "--short=10", "HEAD")
 IGNORED = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
 
 
@@ -40,9 +43,11 @@ def look(root: Path) -> Checkout:
             return NOTHING
         within = [place for place in _names(root, *SUBMODULES) if not place.startswith("../")]
         ignored = [os.path.join(place, name) for place in ("", *within) for name in _names(root / place, *IGNORED)]
+        commit = os.fsdecode(_git(root, *COMMIT, answers=(0, 1, 128)).stdout).strip()
+        changed = _git(root, "status", "--porcelain", "--", ".").stdout
     except FileNotFoundError:
         return Checkout(missing=True)
-    return Checkout(frozenset(ignored))
+    return Checkout(frozenset(ignored), f"{commit}-dirty" if commit and changed else commit)
 
 
 def _names(root: Path, *arguments: str) -> list[str]:
@@ -57,5 +62,5 @@ def _git(root: Path, *arguments: str, answers: tuple[int, ...] = (0,)) -> subpro
     done = subprocess.run(command, capture_output=True, check=False, env={**environment, "LC_ALL": "C"})
     if done.returncode not in answers:
         said = os.fsdecode(done.stderr).strip().removeprefix("fatal: ") or f"exit code {done.returncode}"
-        raise GitError(f"git cannot say what it ignores in {root}: {said}")
+        raise GitError(f"git cannot read {root}: {said}")
     return done

@@ -78,6 +78,24 @@ def test_who_asks_from_within_a_hook_means_the_project(tmp_path: Path, monkeypat
     assert git.look(root).ignored == {"a.mo"}
 
 
+def test_the_commit(tmp_path: Path) -> None:
+    """Dirty is what would be shipped and is not committed."""
+    root = repository(tmp_path, "*.mo\n", "a.py", "shop/b.py")
+    commit = run(root, "rev-parse", "HEAD")[:10]
+    (root / "a.mo").touch()
+    assert git.look(root).commit == commit
+    (root / "shop/new.py").touch()
+    assert git.look(root).commit == f"{commit}-dirty"
+    assert git.look(root / "shop").commit == f"{commit}-dirty"
+    (root / "shop/new.py").rename(root / "new.py")
+    assert git.look(root / "shop").commit == commit, "what is beside the project does not count"
+
+
+def test_a_repository_without_a_commit(tmp_path: Path) -> None:
+    run(tmp_path, "init", "--quiet")
+    assert git.look(tmp_path).commit == ""
+
+
 def test_a_machine_without_git_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = repository(tmp_path, "*.mo\n", "a.mo")
     monkeypatch.setenv("PATH", "/nowhere")
@@ -88,5 +106,5 @@ def test_a_machine_without_git_says_so(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_repository_that_git_does_not_read_is_refused(tmp_path: Path) -> None:
     root = repository(tmp_path, "*.mo\n", "a.mo")
     (root / ".git/config").write_text("[core]\nrepositoryformatversion = 99\n")
-    with pytest.raises(GitError, match=r"git cannot say what it ignores in .*: .*version"):
+    with pytest.raises(GitError, match=r"git cannot read .*: .*version"):
         git.look(root)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pwd
 import stat
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.celeryops.stack.plugins.module_utils import releases
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, Source, SourceError
+from ansible_collections.celeryops.stack.plugins.module_utils.venvs import python_version
 from ansible_collections.celeryops.stack.plugins.modules import release
 from hypothesis import given
 from hypothesis import strategies as st
@@ -202,6 +204,18 @@ class TestSwitching:
         (tmp_path / "releases" / "half").mkdir()
         return tmp_path
 
+    def test_a_release_is_shown_with_its_commit(self, home: Path, run_module: Run) -> None:
+        (home / "releases/a/release.json").write_text('{"id": "a", "commit": "3f2a9c1b0d-dirty"}')
+        refused = run_module("release", release="x", home=str(home))
+        assert "there are a (commit 3f2a9c1b0d-dirty), b, c" in refused["msg"]
+        assert run_module("release", release="a", home=str(home))["commit"] == "3f2a9c1b0d-dirty"
+        assert run_module("release", release="b", home=str(home))["commit"] == ""
+        new = {"source": "x", "app": "x:y", "home": str(home), "_kind": "directory", "_commit": "1a2b", "free_space": 0}
+        assert run_module("release", **new, _release="new", check=True)["commit"] == "1a2b"
+        (home / "releases/a/.complete").write_text(release.minor_of(python_version(sys.executable)) + "\n")
+        same = run_module("release", **new, _release="a", python=sys.executable, check=True)
+        assert (same["built"], same["commit"]) == (False, "3f2a9c1b0d-dirty"), "of whatever commit, it is the same"
+
     def links(self, home: Path) -> tuple[str, ...]:
         return tuple(os.readlink(home / name) for name in ("current", "previous") if (home / name).is_symlink())
 
@@ -307,13 +321,14 @@ def test_a_version_that_was_not_tried_makes_no_release(
     tmp_path: Path, installed: str, uses_redis: bool, refused: str
 ) -> None:
     uv: Any = Installing(installed)
-    params = {"requirements": [], "build": [], "import_check": False, "uses_redis": uses_redis}
+    params = {"requirements": [], "build": [], "import_check": False, "uses_redis": uses_redis, "_commit": "1a2b"}
     builder = release.Builder(tmp_path / "r1", uv, params)
     if refused:
         with pytest.raises(release.BuildError, match=refused):
             builder.build("requirement", "shop==1.0", None)
     else:
         builder.build("requirement", "shop==1.0", None)
+        assert json.loads((tmp_path / "r1/release.json").read_text())["commit"] == "1a2b"
     assert (tmp_path / "r1" / release.COMPLETE).exists() is not bool(refused)
 
 
@@ -328,7 +343,14 @@ class TestBuildCommands:
         me = pwd.getpwuid(os.getuid()).pw_name
 
         def run(*commands: list[str], **more: Any) -> Path:
-            given = {"requirements": [], "import_check": False, "uses_redis": True, "user": me, "next": ""}
+            given = {
+                "requirements": [],
+                "import_check": False,
+                "uses_redis": True,
+                "user": me,
+                "next": "",
+                "_commit": "",
+            }
             params = {**given, "launcher": str(launcher), "build": list(commands), **more}
             uv: Any = Installing()
             release.Builder(tmp_path / "r1", uv, params).build("requirement", "shop==1.0", None)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def _needed(plan: Mapping[str, Any], source: Path) -> dict[str, str]:
         place = "broker" if plan["broker"]["kind"] == "redis" else "result backend"
         found["redis"] = f"by which Celery speaks to the {place}"
     if plan["result_backend"]["kind"] == "application" and source.is_dir():
-        told = set(_backends(source))
-        if len(told) == 1 and (address := told.pop()) and (kind := re.split(r"[+:]", address)[0]) in BACKENDS:
+        told = _backends_of(source)
+        if len(told) == 1 and (address := next(iter(told))) and (kind := re.split(r"[+:]", address)[0]) in BACKENDS:
             found.setdefault(BACKENDS[kind], f"which its result backend {kind} needs")
     return found
 
@@ -70,6 +71,12 @@ def _names(lines: Iterable[str]) -> set[str] | None:
         name = re.sub(r"[-_.]+", "-", match[1]).lower()
         found |= {name, *(f"{name}[{extra.strip().lower()}]" for extra in (match[2] or "").split(","))}
     return found
+
+
+@lru_cache
+def _backends_of(root: Path) -> frozenset[str | None]:
+    """The same for every host."""
+    return frozenset(_backends(root))
 
 
 def _backends(root: Path) -> Iterator[str | None]:

@@ -41,5 +41,11 @@ def masked(text: str) -> str:
 def ended(command: Sequence[str], code: int, output: str) -> tuple[str, str]:
     """The sentence about a command that did not succeed, and the end of what it printed."""
     shown = last_lines(output)
-    last = shown.rpartition("\n")[2].strip() or "it printed nothing."
+    last = conclusion(shown) or "it printed nothing."
     return f"{masked(shlex.join(command))} ended with exit code {code}: {last}", shown
+
+
+def conclusion(output: str) -> str:
+    """The last line that says what went wrong: hints come after it."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if not line.lower().startswith("hint:")), lines[-1] if lines else "")

@@ -238,7 +238,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils import supported
-from ansible_collections.celeryops.stack.plugins.module_utils.failures import ended, last_lines
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import conclusion, ended, last_lines
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import (
     Installed,
     commands_of,
@@ -511,7 +511,7 @@ class Builder:
             )
         if code:
             shown = last_lines(output)
-            last = shown.rpartition("\n")[2].strip() or f"exit code {code}, and it printed nothing"
+            last = conclusion(shown) or f"exit code {code}, and it printed nothing"
             raise BuildError(f"{app} can not be imported: {last}", shown)
 
     def _account(self) -> pwd.struct_passwd:

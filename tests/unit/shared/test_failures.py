@@ -20,6 +20,13 @@ def test_a_command_is_named_with_its_exit_code_and_its_last_word() -> None:
     assert output.splitlines() == [line for line in TRACEBACK.splitlines() if line]
 
 
+def test_a_hint_is_not_what_went_wrong() -> None:
+    """As uv prints them."""
+    printed = "error: No solution found\n  cause: there is no celery==9\n\nhint: try another index\n"
+    assert failures.ended(["uv"], 1, printed)[0] == "uv ended with exit code 1: cause: there is no celery==9"
+    assert failures.ended(["uv"], 1, "hint: a\n")[0] == "uv ended with exit code 1: hint: a"
+
+
 def test_a_command_that_printed_nothing() -> None:
     assert failures.ended(["false"], 1, "\n") == ("false ended with exit code 1: it printed nothing.", "")
 

@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
             contents[path] = self._render(value, path, {**task_vars, **variables})
         elif source == "src":
             contents[path] = Path(self._find("files", value)).read_bytes()
+            entry["src"] = value  # a diff need not show it
         else:
             root = Path(self._find("files", value))
             members = list_files(root)

@@ -29,6 +29,9 @@ EXCLUDED = IGNORED | {
 EXCLUDED_AT_TOP = ("build", "dist")
 """What builds leave in a project's folder; deeper down these may be packages."""
 
+NAMED = 4
+"""So many things that git ignores are named."""
+
 TIMESTAMP = 315619200
 """Every file's time in an archive: the second day of 1980, because wheels, being zip files, know no earlier year."""
 
@@ -50,9 +53,16 @@ class Source:
     name: str
     version: str
 
-    def identity(self, content: str, requirements: Sequence[str], python: str, app: str) -> str:
+    def identity(
+        self,
+        content: str,
+        requirements: Sequence[str],
+        python: str,
+        app: str,
+        build: Sequence[Sequence[str]] = (),
+    ) -> str:
         """Name a release: the same name means the same application, checked, in the same virtual environment."""
-        facts = json.dumps([self.kind, content, sorted(requirements), python, app])
+        facts = json.dumps([self.kind, content, sorted(requirements), python, app, *([build] if build else [])])
         parts = (self.name, self.version, hashlib.sha256(facts.encode()).hexdigest()[:12])
         return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "_", part) for part in parts if part)
 
@@ -93,19 +103,50 @@ def matches(name: str, patterns: Collection[str]) -> bool:
     )
 
 
-def members(root: Path, exclude: Collection[str] = ()) -> list[str]:
-    """List what of a project's folder belongs into a release."""
+@dataclass(frozen=True)
+class Choice:
+    """What of a project's folder belongs into a release."""
+
+    shipped: list[str]
+    #: What stays at home for no other reason than that git ignores it, as git calls it.
+    ignored: list[str]
+
+
+def choose(root: Path, exclude: Collection[str] = (), ignored: Collection[str] = ()) -> Choice:
+    """Choose it: what is excluded with a ``!`` is shipped although git ignores it, or another entry excludes it."""
+    kept = [pattern[1:] for pattern in exclude if pattern.startswith("!")]
+    unwanted = [pattern for pattern in exclude if not pattern.startswith("!")]
     listed = list_files(root, EXCLUDED)
     leftovers = [f"{name}/" for name in EXCLUDED_AT_TOP]
     leftovers += [f"{Path(name).parent}/" for name in listed if Path(name).name == "pyvenv.cfg"]
-    return [name for name in listed if not name.startswith(tuple(leftovers)) and not matches(name, exclude)]
+    shipped, left = [], set()
+    for name in listed:
+        if matches(name, kept):
+            shipped.append(name)
+        elif name.startswith(tuple(leftovers)) or matches(name, unwanted):
+            continue
+        elif entry := next((each for each in (name, *(f"{up}/" for up in Path(name).parents)) if each in ignored), ""):
+            left.add(entry)
+        else:
+            shipped.append(name)
+    return Choice(shipped, sorted(left))
 
 
-def write_archive(root: Path, stream: BinaryIO, exclude: Collection[str] = ()) -> str:
+def left_out(ignored: Sequence[str], release: str) -> str:
+    """Tell that something stays at home, and how to decide about it."""
+    named = list(ignored) if len(ignored) <= NAMED + 1 else [*ignored[:NAMED], f"{len(ignored) - NAMED} more"]
+    listed = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    return (
+        f"git ignores {listed}, so {release} is without {'it' if len(ignored) == 1 else 'them'}; for each, write into "
+        f"app_exclude '/{ignored[0].rstrip('/')}' if that is right, or '!/{ignored[0].rstrip('/')}' to ship it"
+    )
+
+
+def write_archive(root: Path, stream: BinaryIO, members: Sequence[str]) -> str:
     """Write a project as tar.gz, and return its hash; equal contents give an equal hash anywhere, any time."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name in members(root, exclude):
+        for name in members:
             add(archive, root, name)
     content = plain.getvalue()
     with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0, filename="", compresslevel=6) as packed:

@@ -67,4 +67,6 @@ def outcome_of(
     before = sorted({str(each.get("current")) for each in prepared.values() if each.get("current")} - {*releases})
     instead = f", instead of {', '.join(before)}" if before else ", as before"
     verb = "would be" if check_mode else "is"
-    return {"ok": True, "sentence": f"{', '.join(releases)} {verb} in use on {', '.join(asked)}{instead}."}
+    commits = sorted({str(each["commit"]) for each in prepared.values() if each.get("commit")})
+    made_of = f" Its commit is {', '.join(commits)}." if commits else ""
+    return {"ok": True, "sentence": f"{', '.join(releases)} {verb} in use on {', '.join(asked)}{instead}.{made_of}"}

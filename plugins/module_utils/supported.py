@@ -123,7 +123,8 @@ def _of_file(path: Path, seen: set[Path]) -> Iterator[tuple[str, list[str]]]:
     seen.add(path)
     text = path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
     lines = [re.sub(r"\s--hash=\S+", "", line).strip() for line in text.splitlines()]
-    yield path.name, [line for line in lines if line and not line.startswith(("#", "-"))]
+    # Of options only what is installed from elsewhere counts: nobody knows here what it brings.
+    yield path.name, [line for line in lines if re.match(r"[^#-]|-e|--editable", line)]
     for line in lines:
         if included := re.match(r"(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)", line):
             yield from _of_file(path.parent / included[1], seen)

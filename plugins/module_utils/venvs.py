@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import Failure, ended
+
 UV_VERSION = "0.13.9"
 MARKER = ".celeryops.json"
-LAST_LINES = 12
 #: What timeout(1) exits with.
 TIMED_OUT = 124
 
@@ -33,8 +33,8 @@ FROM_PIP = {
 """The settings that pip and uv call by different names."""
 
 
-class BuildError(Exception):
-    """Something could not be built; the text is the sentence for the user, and the last lines of the tool's output."""
+class BuildError(Failure):
+    """Something could not be built."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,6 @@ def both_ways(environment: Mapping[str, str]) -> dict[str, str]:
     return complete
 
 
-def last_lines(output: str, count: int = LAST_LINES) -> str:
-    """Return the end of a tool's output, without passwords in URLs."""
-    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    return re.sub(r"://[^/\s@]+@", "://***@", "\n".join(lines[-count:]))
-
-
 def run(command: Sequence[str], environment: Mapping[str, str], purpose: str, cwd: str | None = None) -> str:
     """Run a tool; a failure is one sentence with the end of what it said."""
     try:
@@ -83,12 +77,13 @@ def run(command: Sequence[str], environment: Mapping[str, str], purpose: str, cw
     except OSError as problem:
         raise BuildError(f"{purpose} failed: {command[0]}: {problem.strerror}.") from problem
     if done.returncode:
-        raise BuildError(f"{purpose} failed:\n{last_lines(done.stdout + done.stderr)}")
+        sentence, output = ended(command, done.returncode, done.stdout + done.stderr)
+        raise BuildError(f"{purpose} failed: {sentence}", output)
     return done.stdout
 
 
 def run_for(
-    seconds: float, command: Sequence[str], environment: Mapping[str, str], cwd: str, identity: Mapping[str, Any]
+    seconds: float | None, command: Sequence[str], environment: Mapping[str, str], cwd: str, identity: Mapping[str, Any]
 ) -> tuple[int, str]:
     """Run a program, and end it with all that it has started when its time is over; its exit status and output."""
     child = subprocess.Popen(
@@ -112,7 +107,8 @@ def python_version(python: str) -> str:
     except OSError as problem:
         raise BuildError(f"there is no Python at {python}: install it, or name another interpreter.") from problem
     if done.returncode:
-        raise BuildError(f"the Python at {python} does not run:\n{last_lines(done.stderr)}")
+        sentence, output = ended([python], done.returncode, done.stderr)
+        raise BuildError(f"the Python at {python} does not run: {sentence}", output)
     return done.stdout.strip()
 
 
@@ -161,7 +157,7 @@ class Uv:
         try:
             run([self.python, "-m", "venv", "--clear", self.tools], self.settings(), f"{self.python} -m venv")
         except BuildError as problem:
-            if "ensurepip" in str(problem):
+            if "ensurepip" in problem.output:
                 raise BuildError(
                     f"{self.python} can not make virtual environments: install the package python3-venv on this host."
                 ) from problem

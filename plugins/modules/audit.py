@@ -81,6 +81,10 @@ lines:
   type: list
   elements: str
   returned: when nothing stops
+output:
+  description: What the release is refused for.
+  type: str
+  returned: when there are several reasons
 findings:
   description: Everything, one mapping each; C(blocks) tells whether it stops a deployment.
   type: list
@@ -91,20 +95,17 @@ findings:
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import Failure
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 
 #: Exit codes of the program: nothing blocks, something does.
 ANSWERED = (0, 1)
 #: Seconds that it may take beside the import: reading source, and a broker that does not answer.
 BESIDE = 120
-
-
-class AuditError(Exception):
-    """It could not be run; the text is the sentence for the user."""
 
 
 def command(params: Mapping[str, Any]) -> list[str]:
@@ -133,9 +134,9 @@ def asked(params: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str
             timeout=params["import_timeout"] + BESIDE,
         )
     except subprocess.TimeoutExpired:
-        raise AuditError(f"it did not end within {params['import_timeout'] + BESIDE} seconds.") from None
+        raise Failure(f"it did not end within {params['import_timeout'] + BESIDE} seconds.") from None
     except OSError as problem:
-        raise AuditError(f"{params['launcher']} cannot be run: {problem.strerror}; run site.yml first.") from None
+        raise Failure(f"{params['launcher']} cannot be run: {problem.strerror}; run site.yml first.") from None
     try:
         told = json.loads(done.stdout) if done.returncode in ANSWERED else None
     except ValueError:
@@ -143,8 +144,19 @@ def asked(params: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str
     if not isinstance(told, dict):
         words = [line for line in done.stderr.splitlines() if line.strip()]
         last = words[-1].removeprefix("celeryops_audit: ") if words else f"it ended with exit code {done.returncode}"
-        raise AuditError(f"{last}.")
+        raise Failure(f"{last}.")
     return told
+
+
+def refusal(app: str, blocking: Sequence[str]) -> Failure:
+    """What a release is refused for; a single reason is in the sentence."""
+    reasons = "1 reason" if len(blocking) == 1 else f"{len(blocking)} reasons"
+    end = f": {blocking[0]}" if len(blocking) == 1 else "."
+    return Failure(
+        f"The audit of {app} refuses it for {reasons}; mend it, or accept it by id in celery_audit_accept "
+        f"(docs/audit.md){end}",
+        "\n".join(blocking),
+    )
 
 
 def is_there(params: Mapping[str, Any]) -> bool:
@@ -174,19 +186,15 @@ def main() -> None:
         module.exit_json(changed=False, lines=["Not audited: the release is not built in a dry run."])
     try:
         told = answer(params)
-    except AuditError as problem:
-        module.fail_json(msg=f"audit: {problem}")
+    except Failure as problem:
+        module.fail_json(**problem.result("audit"))
     result = {
         "changed": False,
         "findings": told["findings"],
         "lines": told["table"].splitlines(),
     }
     if told["blocking"] and params["enforce"]:
-        said = "\n".join(told["blocking"])
-        module.fail_json(
-            msg=f"The audit of {params['app']} refuses it; mend it, or accept it by id in celery_audit_accept "
-            f"(docs/audit.md):\n{said}",
-        )
+        module.fail_json(**refusal(params["app"], told["blocking"]).result())
     module.exit_json(**result)
 
 

@@ -60,6 +60,10 @@ declared:
   elements: str
   returned: success
   sample: [queue default]
+output:
+  description: The last lines that the command printed when it failed without a sentence.
+  type: str
+  returned: failure
 """
 
 import os
@@ -68,12 +72,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import Failure, ended
 
 DECLARED = "declared: "
 SENTENCE = "celeryops: "
 
 
-def run(params: Mapping[str, Any]) -> tuple[list[str], str]:
+def run(params: Mapping[str, Any]) -> tuple[list[str], Failure | None]:
     """What was declared, and what is wrong."""
     name, timeout = params["command"][0], params["timeout"]
     try:
@@ -81,15 +86,16 @@ def run(params: Mapping[str, Any]) -> tuple[list[str], str]:
             params["command"], input=params["request"], text=True, capture_output=True, check=False, timeout=timeout
         )
     except subprocess.TimeoutExpired:
-        return [], f"{name} did not end within {timeout} s."
+        return [], Failure(f"{name} did not end within {timeout} s.")
     except OSError as problem:
-        return [], f"{name} cannot be run: {problem.strerror}; run site.yml first."
+        return [], Failure(f"{name} cannot be run: {problem.strerror}; run site.yml first.")
     declared = [line.removeprefix(DECLARED) for line in done.stdout.splitlines() if line.startswith(DECLARED)]
     if done.returncode == 0:
-        return declared, ""
+        return declared, None
     sentences = [line.removeprefix(SENTENCE) for line in done.stderr.splitlines() if line.startswith(SENTENCE)]
-    said = " ".join(sentences) or " ".join(f"{done.stderr} {done.stdout}".split()) or f"exit status {done.returncode}"
-    return declared, said if sentences else f"{name} failed: {said}"
+    if sentences:
+        return declared, Failure(" ".join(sentences))
+    return declared, Failure(*ended(params["command"], done.returncode, done.stdout + done.stderr))
 
 
 def main() -> None:
@@ -108,7 +114,7 @@ def main() -> None:
         module.exit_json(changed=False, declared=[])
     declared, problem = run(module.params)
     if problem:
-        module.fail_json(msg=problem, changed=bool(declared))
+        module.fail_json(**problem.result(), changed=bool(declared))
     module.exit_json(changed=bool(declared), declared=declared)
 
 

@@ -41,7 +41,7 @@ options:
         description: Additional variables for O(files[].template).
         type: dict
       src:
-        description: Name of a file of the role, copied as it is.
+        description: Name of a file of the role, copied as it is. A diff shows what changes in it, not all of a new one.
         type: str
       tree:
         description:
@@ -97,7 +97,8 @@ attributes:
     description: Says what it would change, also where owners and parent folders do not exist yet.
     support: full
   diff_mode:
-    description: Shows every changed file, except the content of secrets.
+    description:
+      - Shows every changed file, except the content of secrets. Of certificates it shows a hash.
     support: full
 """
 
@@ -121,6 +122,7 @@ changed_paths:
 """
 
 import grp
+import hashlib
 import os
 import pwd
 import re
@@ -203,7 +205,7 @@ class Converger:
             self.directory(path, wanted)
         elif entry["_members"] is None:
             content = contents[entry["path"]] + kept_lines(path, entry["keep"])
-            self.file(path, content, wanted, secret=entry["secret"])
+            self.file(path, content, wanted, secret=entry["secret"], brief=entry["src"] is not None)
         else:
             folders = self._attributes(entry, entry["directory_mode"])
             members = {name: contents[os.path.join(entry["path"], name)] for name in entry["_members"]}
@@ -313,6 +315,9 @@ def shown(content: bytes | None, secret: bool, which: str) -> str:
         return ""
     if secret:
         return f"({which} secret, not shown)\n"
+    if blocks := content.count(b"-----BEGIN "):  # nobody reads them
+        counted = "1 certificate or key" if blocks == 1 else f"{blocks} certificates or keys"
+        return f"({counted}, {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()[:16]})\n"
     if len(content) > LONGEST_DIFF:
         return f"({which} content, {len(content)} bytes)\n"
     try:

@@ -1,16 +1,19 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run each of some commands once for a release."""
+"""Run commands, each once for a release."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: once
-short_description: Run commands in a release, each once
+short_description: Run commands, each once for a release
 description:
-  - Runs them one after another through C(celery-run), as a worker would see the world.
-  - What has succeeded is noted in the release, and is not run again there. The first that fails ends it.
+  - Runs them one after another. The first that fails ends it.
+  - With O(release) they run through C(celery-run), as a worker would see the world. What has succeeded is noted in the
+    release, and is not run again there.
+  - With O(link) they run as they are, as commands of the host. What has succeeded is noted beside the link, and is not
+    run again until the link is made anew.
 author: celeryops.stack maintainers (@celeryops)
 options:
   commands:
@@ -21,7 +24,9 @@ options:
   release:
     description: Folder of the release.
     type: path
-    required: true
+  link:
+    description: Instead of O(release), the link to the one in use.
+    type: path
   again:
     description: Whether to run, too, what has succeeded there before.
     type: bool
@@ -51,6 +56,11 @@ EXAMPLES = r"""
     commands:
       - [python, manage.py, migrate, --no-input]
       - [python, manage.py, loaddata, countries]
+
+- name: Restart a web server after each switch
+  celeryops.stack.once:
+    link: /opt/celery/app/current
+    commands: [systemctl, restart, gunicorn.service]
 """
 
 RETURN = r"""
@@ -58,7 +68,11 @@ lines:
   description: Each command that was run, and below it what it printed.
   type: list
   elements: str
-  returned: always
+  returned: success
+output:
+  description: The last lines that the command printed that did not succeed.
+  type: str
+  returned: when it printed more than one
 """
 
 import json
@@ -70,6 +84,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import Failure, ended
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import commands_of
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 
@@ -79,26 +94,45 @@ DONE = "once.json"
 LONGEST = 100
 
 
-class CommandError(Exception):
-    """A command did not succeed; the text is the sentence for the user."""
+class Notes:
+    """What has succeeded: in a release, or since a link to one was made."""
+
+    def __init__(self, release: str | None, link: str | None) -> None:
+        self._path = Path(release, DONE) if release else Path(f"{link}.{DONE}")
+        self._since = _made(str(link)) if link else None
+
+    def read(self) -> list[list[str]]:
+        """Those commands."""
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        if self._since is None:
+            return list(found)
+        return list(found["done"]) if found["since"] == self._since else []
+
+    def write(self, done: list[list[str]]) -> None:
+        """Keep them."""
+        content = done if self._since is None else {"since": self._since, "done": done}
+        self._path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def done_in(release: Path) -> list[list[str]]:
-    """What has been run there."""
+def _made(link: str) -> int:
+    """When a link was made; it is a new one each time that it leads elsewhere."""
     try:
-        found = json.loads((release / DONE).read_text(encoding="utf-8"))
+        return os.lstat(link).st_mtime_ns
     except FileNotFoundError:
-        return []
-    return found if isinstance(found, list) else []
+        return 0
 
 
 def run(command: list[str], params: Mapping[str, Any]) -> list[str]:
     """Run one, and return what it printed."""
+    launcher = [params["launcher"]] if params["release"] else []
     with trial(params["next"]) as following:
         try:
             done = subprocess.run(
-                [params["launcher"], *command],
-                env={**os.environ, **following, "CELERY_RELEASE": params["release"]},
+                [*launcher, *command],
+                env={**os.environ, **following, **({"CELERY_RELEASE": params["release"]} if launcher else {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -107,12 +141,11 @@ def run(command: list[str], params: Mapping[str, Any]) -> list[str]:
                 check=False,
             )
         except OSError as problem:
-            raise CommandError(f"{params['launcher']} cannot be run: {problem.strerror}; run site.yml first.") from None
-    printed = done.stdout.splitlines()[-LONGEST:]
+            mend = "; run site.yml first" if launcher else ""
+            raise Failure(f"{[*launcher, *command][0]} cannot be run: {problem.strerror}{mend}.") from None
     if done.returncode:
-        said = "\n".join(printed) or "It printed nothing."
-        raise CommandError(f"{shlex.join(command)} ended with exit code {done.returncode}:\n{said}")
-    return printed
+        raise Failure(*ended(command, done.returncode, done.stdout))
+    return done.stdout.splitlines()[-LONGEST:]
 
 
 def main() -> None:
@@ -120,15 +153,19 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "commands": {"type": "list", "elements": "raw", "required": True},
-            "release": {"type": "path", "required": True},
+            "release": {"type": "path"},
+            "link": {"type": "path"},
             "again": {"type": "bool", "default": False},
             "next": {"type": "str", "default": "", "no_log": True},
             "launcher": {"type": "path", "default": "/usr/local/sbin/celery-run"},
         },
         supports_check_mode=True,
+        required_one_of=[("release", "link")],
+        mutually_exclusive=[("release", "link")],
     )
-    params, release = module.params, Path(module.params["release"])
-    before = done_in(release)
+    params = module.params
+    notes = Notes(params["release"], params["link"])
+    before = notes.read()
     due = [command for command in commands_of(params["commands"]) if params["again"] or command not in before]
     lines: list[str] = []
     for command in due:
@@ -137,10 +174,10 @@ def main() -> None:
             continue
         try:
             lines += run(command, params)
-        except CommandError as problem:
-            module.fail_json(msg=str(problem), lines=lines)
+        except Failure as problem:
+            module.fail_json(**problem.result())
         before = [*(other for other in before if other != command), command]
-        (release / DONE).write_text(json.dumps(before) + "\n", encoding="utf-8")
+        notes.write(before)
     module.exit_json(changed=bool(due), lines=lines)
 
 

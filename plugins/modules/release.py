@@ -16,8 +16,9 @@ description:
     as the service user. Until then, and whenever something fails, the current release stays as it was.
   - Of a project's folder, C(requirements.lock) or else C(requirements.txt) is installed, with hashes when it has any;
     then the project itself when it has a C(pyproject.toml) or C(setup.py), without dependencies if those are listed.
-  - Not part of a release are version control, caches, virtual environments, C(node_modules), C(*.egg-info),
-    C(.env), and C(build) and C(dist) at the top.
+  - Not part of a release are version control, caches, virtual environments, C(node_modules), C(*.egg-info), C(.env),
+    C(build) and C(dist) at the top, and what git ignores where the folder is in its work tree. What stays at home only
+    because git ignores it is named in a warning when a release is built.
 author: celeryops.stack maintainers (@celeryops)
 options:
   source:
@@ -55,9 +56,20 @@ options:
     elements: str
     default: []
   exclude:
-    description: What of a project's directory does not belong to the release, by name, or with a slash by path.
+    description:
+      - What else of a project's directory does not belong to the release, by name, or with a slash by path.
+      - What begins with V(!) is shipped although git ignores it, another entry excludes it, or it is in C(build) or
+        C(dist) at the top.
     type: list
     elements: str
+    default: []
+  build:
+    description:
+      - Commands that make something of the application's files, each a list of the command and its arguments; a single
+        one may stand alone. They run in these files as the service user, who may write there, and what they write is
+        part of the release.
+    type: list
+    elements: raw
     default: []
   keep:
     description: Number of releases to keep, the current and the previous one included.
@@ -122,6 +134,10 @@ options:
   _content:
     description: Internal use only.
     type: path
+  _commit:
+    description: Internal use only.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says what it would build, switch and remove.
@@ -149,11 +165,22 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+output:
+  description: The last lines of the command that failed.
+  type: str
+  returned: failure
 release:
   description: Id of the release.
   type: str
   returned: always
   sample: shop-0.1.0-3f2a9c1b0d4e
+commit:
+  description:
+    - The commit that the release was made of, with C(-dirty) where something in the project's folder was not committed;
+      empty where that is not known. It is no part of the id, so the same content stays the same release.
+  type: str
+  returned: always
+  sample: 3f2a9c1b0d
 path:
   description: Folder of the release.
   type: str
@@ -198,6 +225,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tarfile
 import time
@@ -210,7 +238,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.stack.plugins.module_utils import supported
-from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, lock_file, to_prune
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import conclusion, ended, last_lines
+from ansible_collections.celeryops.stack.plugins.module_utils.releases import (
+    Installed,
+    commands_of,
+    lock_file,
+    to_prune,
+)
 from ansible_collections.celeryops.stack.plugins.module_utils.trees import unpack
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
 from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
@@ -219,7 +253,6 @@ from ansible_collections.celeryops.stack.plugins.module_utils.venvs import (
     BuildError,
     Requirements,
     Uv,
-    last_lines,
     python_version,
     run_for,
 )
@@ -299,6 +332,14 @@ class Home:
         except OSError:
             return False
         return minor is None or python == minor
+
+    def commit(self, release: str) -> str:
+        """The commit that a release was made of, where it is known."""
+        try:
+            facts = json.loads(self.folder(release).joinpath("release.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""
+        return str(facts.get("commit", "")) if isinstance(facts, dict) else ""
 
     def newer_than_its_link(self, release: str) -> bool:
         """Whether a release was completed after the link to it had been made."""
@@ -394,6 +435,7 @@ class Builder:
             self.uv.create(self.venv)
             self._install(kind, source, content)
             self._check_versions()
+            self._build()
             if self.params["import_check"]:
                 self._import()
         except BaseException:
@@ -404,6 +446,7 @@ class Builder:
             "source": os.path.basename(source.rstrip("/")),
             "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": version,
+            **({"commit": self.params["_commit"]} if self.params["_commit"] else {}),
         }
         (self.folder / "release.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (self.folder / COMPLETE).write_text(minor_of(version) + "\n", encoding="utf-8")
@@ -445,13 +488,43 @@ class Builder:
         if problems := supported.installed_problems(found, self.params["uses_redis"]):
             raise BuildError("; ".join(problems) + ".")
 
+    def _build(self) -> None:
+        """Run the application's own commands as the service user, who may write into its files meanwhile."""
+        commands = commands_of(self.params["build"])
+        if not commands:
+            return
+        account = self._account()
+        hand_over(self.src, account.pw_uid, account.pw_gid)
+        for command in commands:
+            code, output = self._run(command, writes=True)
+            if code:
+                raise BuildError(*ended(command, code, output))
+        hand_over(self.src, os.geteuid(), os.getegid())
+
     def _import(self) -> None:
         """Import the application as the service user: as its real processes will, or without credentials."""
-        app, user = self.params["app"], self.params["user"]
+        app, seconds = self.params["app"], self.params["import_timeout"]
+        code, output = self._run(["python", "-c", IMPORT, app], seconds)
+        if code == TIMED_OUT:
+            raise BuildError(
+                f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
+            )
+        if code:
+            shown = last_lines(output)
+            last = conclusion(shown) or f"exit code {code}, and it printed nothing"
+            raise BuildError(f"{app} can not be imported: {last}", shown)
+
+    def _account(self) -> pwd.struct_passwd:
         try:
-            account = pwd.getpwnam(user)
+            return pwd.getpwnam(self.params["user"])
         except KeyError:
-            raise BuildError(f"there is no user {user} on this host, as whom {app} could be imported.") from None
+            raise BuildError(
+                f"there is no user {self.params['user']} on this host, as whom the application could be run."
+            ) from None
+
+    def _run(self, command: list[str], seconds: int | None = None, writes: bool = False) -> tuple[int, str]:
+        """Run a command in the release as the service user: as a worker's process, or without credentials."""
+        account = self._account()
         environment = {
             "PATH": f"{self.venv}/bin:/usr/bin:/bin",
             "HOME": account.pw_dir,
@@ -459,27 +532,31 @@ class Builder:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(self.src),
         }
-        seconds = self.params["import_timeout"]
-        command = [os.path.join(self.venv, "bin", "python"), "-c", IMPORT, app]
         identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         if self.params["launcher"]:
             if not os.path.exists(self.params["launcher"]):
                 raise BuildError(f"{self.params['launcher']} is not on this host: set it up with site.yml first.")
             # It becomes the service user itself. A child that it leaves behind ends by its own time-out.
-            command = [self.params["launcher"], "timeout", "--kill-after=5", str(seconds), "python", *command[1:]]
+            limit = ["timeout", "--kill-after=5", str(seconds)] if seconds else []
+            command = [self.params["launcher"], *limit, *command]
             environment["CELERY_RELEASE"] = str(self.folder)
+            if writes:
+                environment["CELERY_WRITABLE"] = str(self.src)
             identity = {}
         with trial(self.params["next"]) as following:
-            environment |= following
             as_user = identity if os.geteuid() == 0 else {}
-            code, output = run_for(seconds + 10, command, environment, str(self.src), as_user)
-        if code == TIMED_OUT:
-            raise BuildError(
-                f"importing {app} took longer than {seconds} s: it must not wait for another service at import."
-            )
-        if code:
-            last = (output.strip().splitlines() or [f"exit status {code}"])[-1]
-            raise BuildError(f"{app} can not be imported: {last}\n{last_lines(output)}")
+            longest = seconds + 10 if seconds else None
+            return run_for(longest, command, environment | following, str(self.src), as_user)
+
+
+def hand_over(root: Path, uid: int, gid: int) -> None:
+    """Give everything below root to a user; others may read it. What a link leads to is not touched."""
+    for folder, folders, files in os.walk(root):
+        for path in (folder, *(os.path.join(folder, name) for name in (*folders, *files))):
+            os.chown(path, uid, gid, follow_symlinks=False)
+            if not os.path.islink(path):
+                runs = os.path.isdir(path) or os.stat(path).st_mode & stat.S_IXUSR
+                os.chmod(path, 0o755 if runs else 0o644)
 
 
 def minor_of(version: str) -> str:
@@ -497,6 +574,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "user": {"type": "str", "default": "celery"},
     "requirements": {"type": "list", "elements": "str", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
+    "build": {"type": "list", "elements": "raw", "default": []},
     "keep": {"type": "int", "default": 3},
     "version": {"type": "str"},
     "import_check": {"type": "bool", "default": True},
@@ -513,6 +591,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "_kind": {"type": "str"},
     "_release": {"type": "str"},
     "_content": {"type": "path"},
+    "_commit": {"type": "str", "default": ""},
 }
 
 
@@ -526,7 +605,9 @@ def chosen(home: Home, params: Mapping[str, Any], check_mode: bool) -> str:
         if not release:
             raise BuildError("there is no release before the current one on this host, so nothing to go back to.")
     if not home.complete(release) and not (check_mode and params["state"] == "current"):
-        known = ", ".join(sorted(each.name for each in home.installed() if each.complete)) or "none"
+        names = sorted(each.name for each in home.installed() if each.complete)
+        commits = {name: home.commit(name) for name in names}
+        known = ", ".join(f"{name} (commit {commits[name]})" if commits[name] else name for name in names) or "none"
         raise BuildError(f"there is no complete release {release} on this host: there are {known}.")
     return str(release)
 
@@ -568,6 +649,7 @@ def converge(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     return {
         "changed": built or switched or bool(pruned),
         "release": release,
+        "commit": params["_commit"] if built else home.commit(release),
         "path": str(home.folder(release)),
         "current": before,
         "fallback": fallback,
@@ -600,7 +682,7 @@ def main() -> None:
     try:
         result = converge(module.params, module.check_mode)
     except BuildError as problem:
-        module.fail_json(msg=f"release: {problem}")
+        module.fail_json(**problem.result("release"))
     except OSError as problem:
         module.fail_json(msg=f"release: {problem.filename}: {problem.strerror}.")
     if not module._diff:

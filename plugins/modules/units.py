@@ -120,6 +120,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+failed_units:
+  description: Units that did not come up, or were left as before because others did not.
+  type: list
+  elements: str
+  returned: failure
+output:
+  description: The last journal lines of the units that did not come up.
+  type: str
+  returned: failure
 started:
   description: Units that were not running and now are.
   type: list
@@ -176,6 +185,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.stack.plugins.module_utils.failures import Failure
 from ansible_collections.celeryops.stack.plugins.module_utils.systemctl import Failed, Systemd
 from ansible_collections.celeryops.stack.plugins.module_utils.systemd import (
     OWN_FILES,
@@ -201,11 +211,11 @@ SETTLE = 1.0
 JOURNAL_LINES = 15
 
 
-class Down(Exception):
-    """Units did not come up; the text tells why."""
+class Down(Failure):
+    """Units did not come up; the text tells why, the output is their journal."""
 
-    def __init__(self, story: str, units: Sequence[str]) -> None:
-        super().__init__(story)
+    def __init__(self, story: str, journals: str, units: Sequence[str]) -> None:
+        super().__init__(story, journals)
         self.units = sorted(units)
 
 
@@ -286,9 +296,8 @@ def overlap(systemd: Systemd, names: Sequence[str], how: Restarts) -> None:
     except Down as down:
         systemd.must("stop", "--", *twins)
         systemd.run("reset-failed", "--", *twins)
-        raise Down(
-            f"{down}\n{', '.join(names)} {'was' if len(names) == 1 else 'were'} left as before.", names
-        ) from None
+        left = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} left as before"
+        raise Down(f"{down}; {left}.", down.output, names) from None
     begin(systemd, {"restart": names}, how)
     systemd.must("stop", "--no-block", "--", *twins)
 
@@ -314,11 +323,9 @@ def report(systemd: Systemd, seen: dict[str, Seen], since: float) -> None:
     }
     if not down:
         return
-    stories = [
-        f"{name} did not come up: {found.why()}. Its last journal lines:\n{journal(name, since)}"
-        for name, found in down.items()
-    ]
-    raise Down("\n".join(stories), list(down))
+    stories = [f"{name} did not come up: {found.why()}" for name, found in down.items()]
+    journals = [f"The last journal lines of {name}:\n{journal(name, since)}" for name in down]
+    raise Down("; ".join(stories), "\n".join(journals), list(down))
 
 
 def prune(
@@ -410,7 +417,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         marker, check_mode = module.params["prune_marker"], module.check_mode
         surplus, files = prune(systemd, pattern, marker, names, check_mode) if pattern else (Steps(), [])
     except Down as down:
-        module.fail_json(msg=str(down), failed_units=down.units)
+        module.fail_json(**down.result(), failed_units=down.units)
     result: dict[str, Any] = {
         "changed": bool(steps or surplus or files) or reload,
         "reloaded": reload or bool(files),

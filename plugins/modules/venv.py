@@ -83,6 +83,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+output:
+  description: The last lines of the command that failed.
+  type: str
+  returned: failure
 path:
   description: Where the virtual environment is.
   type: str
@@ -130,6 +134,11 @@ def listed(requirements: object) -> str:
     return "".join(f"{line}\n" for line in requirements) if isinstance(requirements, list | tuple) else ""
 
 
+def failed(problem: BuildError | OSError) -> dict[str, str]:
+    """What the module fails with."""
+    return (problem if isinstance(problem, BuildError) else BuildError(str(problem))).result("venv")
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
@@ -150,14 +159,14 @@ def main() -> None:
         fingerprint = wanted.fingerprint(python_version(params["python"]))
     except (BuildError, OSError) as problem:
         if not module.check_mode:
-            module.fail_json(msg=f"venv: {problem}")
+            module.fail_json(**failed(problem))
         fingerprint = "not known yet"
     changed = marker.get("fingerprint") != fingerprint
     if changed and not module.check_mode:
         try:
             rebuild(path, uv, wanted, fingerprint)
         except (BuildError, OSError) as problem:
-            module.fail_json(msg=f"venv: {problem}")
+            module.fail_json(**failed(problem))
     result: dict[str, Any] = {"changed": changed, "path": path, "changed_paths": [path] if changed else []}
     if module._diff and changed:
         before, after = listed(marker.get("requirements")), listed(wanted.requirements)

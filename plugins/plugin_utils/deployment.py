@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.celeryops.stack.plugins.module_utils import variables
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import KINDS, make_plan
+from ansible_collections.celeryops.stack.plugins.module_utils.rules import app as app_rules
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import host as host_rules
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import inventory
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.celery import plan_or_problems
@@ -136,6 +137,16 @@ class Host:
         found[role] = values
         yield from self._unless_wrong(self._as_set(role, check(role, values)))
 
+    def sources(self) -> Iterator[str]:
+        """What the application's sources tell, where there are some on this machine."""
+        scope = self.scope("app")
+        try:
+            source, more = scope.evaluate("{{ app_source }}"), scope.evaluate("{{ app_requirements }}")
+        except Unreadable:
+            return  # the rules of app say so
+        if self.plan and isinstance(source, str) and isinstance(more, list):
+            yield from app_rules.of_sources(self.plan, source, more)
+
     def _as_set(self, role: str, sentences: Iterable[str]) -> Iterator[str]:
         """Sentences that name what the inventory sets, where the role's own variable only passes it on."""
         origins = {
@@ -209,6 +220,7 @@ class Deployment:
             yield from host.variables(role, roles.options[role])
         yield from host.declared()
         if not services:
+            yield from host.sources() if "app" in host.services else ()
             return
         values: dict[str, Mapping[str, Any]] = {}
         for role in host.services:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from .conftest import KINDS, SECRETS, VARIABLES, Case, Outcome, Trials
+from .conftest import KINDS, SECRETS, VARIABLES, Case, Outcome, Trials, write
 
 ROOT = Path(__file__).parents[2]
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there
@@ -62,10 +62,16 @@ APPLICATION = {
     "a directory that is no project": only("app_source", "/usr", "put a requirements.txt or a pyproject.toml into it"),
     "an old Celery": only("app_requirements", ["celery==5.6.2"], "asks for celery==5.6.2", "write celery==5.7.0"),
     "an open requirement": only("app_requirements", ["redis>=5"], "write it like redis==8.1.0"),
+    "an application without a client of Redis": only(
+        "app_source", str(ROOT / "molecule/reliability/app"), "requirements.txt names no redis", "write redis==8.1.0"
+    ),
+    "nothing that is excluded": only("app_exclude", ["/media", "!"], "app_exclude[1]", "write a name or a path"),
     "commands and words of one": only(
         "app_once", [["true"], "python", "x"], "mixes words and lists", "write each command"
     ),
     "an empty command": only("app_audit", [["true"], []], "has an empty one", "write each command"),
+    "a build with commands and words": only("app_build", [["true"], "make"], "mixes words and lists"),
+    "a restart that is one text": only("app_after", "systemctl restart shop", "write"),
     "an audit that is one text": only("app_audit", "python -m shop.check", "write"),
     "nothing to go back to": only("app_keep", 1, "write a whole number, 2 or more"),
 }
@@ -987,7 +993,8 @@ ACCEPTED = {
         groups={"backend": [], "tracker": []},
     ),
     "several commands": Case(
-        (), {"app_once": [["python", "manage.py", "migrate"], ["true"]], "app_audit": ["true", 1]}
+        (),
+        {"app_once": [["python", "manage.py", "migrate"], ["true"]], "app_audit": ["true", 1], "app_after": ["true"]},
     ),
     "an expression": Case((), text='celery_default_queue: "{{ celery_workers | first }}"'),
     "one host of several": Case(
@@ -1028,6 +1035,12 @@ def test_the_inventories_of_this_repository_are_accepted(inventory: Path, trials
         (tmp_path / "addresses.yml").write_text(yaml.safe_dump({"all": {"hosts": addresses}}))
         outcome = trials.play("plan", inventory, tmp_path, f"--inventory={tmp_path}/addresses.yml")
         assert outcome.code == 0, outcome.output
+
+
+def test_the_plan_tells_what_the_sources_lack(trials: Trials, tmp_path: Path) -> None:
+    case = APPLICATION["an application without a client of Redis"]
+    write(case, tmp_path)
+    is_refused(case, trials.play("plan", tmp_path / "inventory", tmp_path))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -93,6 +93,10 @@ CASES = {
     "fails what is done once": Case(
         ("the database is locked",), variables={"app_once": ["sh", "-c", "echo the database is locked >&2; exit 1"]}
     ),
+    "fails what it builds": Case(
+        ("ended with exit code 4: there is no such picture",),
+        variables={"app_build": ["sh", "-c", "touch written; echo there is no such picture >&2; exit 4"]},
+    ),
     "has no room": Case(("MiB free, a release needs 900000000: make room",), variables={"app_free_space": 900000000}),
 }
 

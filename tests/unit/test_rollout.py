@@ -52,5 +52,10 @@ def test_a_fleet_that_was_mixed_before_is_not_called_the_same_now() -> None:
     assert same["sentence"].startswith("The old release is in use on every host")
 
 
+def test_the_commit_of_what_is_in_use() -> None:
+    told = {**NEW, "__app_prepared": {"release": "shop-2", "current": "", "commit": "3f2a9c1b0d"}}
+    assert outcome_of({"a": told}, ["a"], ["a"])["sentence"].endswith("as before. Its commit is 3f2a9c1b0d.")
+
+
 def test_a_dry_run_says_so() -> None:
     assert "shop-2 would be in use on a" in outcome_of({"a": NEW}, ["a"], ["a"], True)["sentence"]

@@ -14,7 +14,11 @@ from ansible_collections.celeryops.stack.plugins.module_utils import supported
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import app
 
 ROOT = Path(__file__).parents[2]
-PLANNED: dict[str, Any] = {"declaration": {"celery_app": "a:b", "celery_workers": {"default": {}}}, "app_keep": 3}
+PLANNED: dict[str, Any] = {
+    "declaration": {"celery_app": "a:b", "celery_workers": {"default": {}}},
+    "app_requirements": ["redis==8.1.0"],
+    "app_keep": 3,
+}
 
 
 @pytest.mark.parametrize("name", supported.SUPPORTED)

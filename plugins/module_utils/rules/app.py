@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.celeryops.stack.plugins.module_utils import supported
+from ansible_collections.celeryops.stack.plugins.module_utils import needs, supported
 from ansible_collections.celeryops.stack.plugins.module_utils.plan import did_you_mean
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery
 from ansible_collections.celeryops.stack.plugins.module_utils.rules.values import count, shown
@@ -35,15 +35,19 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     elif problem := _source_problem(source):
         found.append(problem)
     else:
-        for where, requirements in supported.requirements_of(os.path.expanduser(source)):
-            found += supported.required_problems(f"app_source: {where}", requirements, uses_redis)
+        found += of_sources(plan, source, values.get("app_requirements") or [])
     for requirement in values.get("app_requirements") or []:
         if not _PINNED.match(str(requirement)):
             found.append(
                 f"app_requirements holds '{shown(str(requirement))}', which is not pinned; write it like redis==8.1.0"
             )
     found += supported.required_problems("app_requirements", map(str, values.get("app_requirements") or []), uses_redis)
-    for name in ("app_audit", "app_once"):
+    for number, pattern in enumerate(values.get("app_exclude") or []):
+        if not str(pattern or "").removeprefix("!").strip("/"):
+            found.append(
+                f"app_exclude[{number}] is {pattern!r}, which means no file; write a name or a path, like /media"
+            )
+    for name in ("app_build", "app_audit", "app_once", "app_after"):
         found += _commands(name, values.get(name) or [])
     found += _audit(values.get("celery_audit", "enforce"), values.get("celery_audit_accept") or [])
     keep = str(values.get("app_keep", ""))
@@ -51,6 +55,15 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         found.append(f"app_keep is {keep!r}, which would leave nothing to go back to; write a whole number, 2 or more")
     found += count("app_free_space", values.get("app_free_space", 500), 0)
     return found
+
+
+def of_sources(plan: Mapping[str, Any], source: str, more: Iterable[Any]) -> list[str]:
+    """What the application's requirements tell before anything is built: versions that do not work, missing ones."""
+    path = os.path.expanduser(source)
+    found = []
+    for where, requirements in supported.requirements_of(path):
+        found += supported.required_problems(f"app_source: {where}", requirements, plan.get("uses_redis", True))
+    return found + (needs.problems(plan, path, [str(each) for each in more]) if plan else [])
 
 
 def _commands(name: str, value: Any) -> list[str]:

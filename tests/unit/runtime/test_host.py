@@ -79,6 +79,16 @@ def test_the_release_is_the_directory_behind_the_link(tmp_path: Path) -> None:
     assert release.release_id({"CELERYOPS_RELEASE": "named"}, prefix) == "named"
 
 
+@pytest.mark.parametrize(
+    ("content", "commit"), [('{"commit": "1a2b-dirty"}', "1a2b-dirty"), ("{}", ""), ("", ""), ("[]", "")]
+)
+def test_the_commit_stands_in_the_release(tmp_path: Path, content: str, commit: str) -> None:
+    (tmp_path / "r7/venv").mkdir(parents=True)
+    assert release.commit(str(tmp_path / "r7/venv")) == ""
+    (tmp_path / "r7/release.json").write_text(content)
+    assert release.commit(str(tmp_path / "r7/venv")) == commit
+
+
 def test_only_the_link_is_resolved(tmp_path: Path) -> None:
     (tmp_path / "r7/venv/bin").mkdir(parents=True)
     (tmp_path / "r7/venv/bin/python").symlink_to("/usr/bin/python3")

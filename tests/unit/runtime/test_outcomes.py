@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery import Celery, _state, chord, signals, signature
+from celery import Celery, _state, beat, chord, signals, signature
 from celery.app import trace
 from celery.app.amqp import AMQP
 from celery.app.task import Task
@@ -459,10 +459,10 @@ def test_beat_sends_while_the_result_backend_is_away(monkeypatch: pytest.MonkeyP
     app.conf.redis_retry_on_timeout = False
     monkeypatch.setattr(_state, "_task_join_will_block", False)
     watchdog = Watchdog(Notifier({}))
-    beat = SimpleNamespace(scheduler=SimpleNamespace(schedule={}))
+    service = SimpleNamespace(scheduler=beat.Scheduler(app, schedule={}, lazy=True))
     for signal, receiver in readiness._service(watchdog, Options()):
         if signal is signals.beat_init:
-            receiver(sender=beat)
+            receiver(sender=service)
     assert app.send_task("x.task").id
 
 

@@ -55,13 +55,14 @@ def tracker() -> Iterator[Tracker]:
 def test_a_test_event_is_proven_to_arrive(host: Host, tracker: Tracker) -> None:
     host.credential("sentry", dsn=tracker.dsn, environment="test", sample_rate=0)
 
-    done = host.run("event", CELERYOPS_RELEASE="r7")
+    done = host.run("event", CELERYOPS_RELEASE="r7", CELERYOPS_COMMIT="1a2b")
 
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.strip()) == 32
     assert done.stdout.strip() in tracker.events[0]
     assert '"release":"r7"' in tracker.events[0]
     assert '"environment":"test"' in tracker.events[0]
+    assert '"commit":"1a2b"' in tracker.events[0]
 
 
 def test_a_refused_event_is_a_failure(host: Host, tracker: Tracker) -> None:
@@ -85,7 +86,7 @@ def test_a_failed_task_is_reported_with_its_stack_and_without_its_secrets(
     host: Host, tracker: Tracker, pool: str, stop: Callable[..., int]
 ) -> None:
     host.credential("sentry", dsn=tracker.dsn)
-    worker = start_worker(host, pool, CELERYOPS_RELEASE="r7")
+    worker = start_worker(host, pool, CELERYOPS_RELEASE="r7", CELERYOPS_COMMIT="1a2b")
 
     task_id = host.python(
         "from shop import *; r = charge.delay('bad'); r.get(propagate=False, timeout=20); print(r.id)"
@@ -96,6 +97,7 @@ def test_a_failed_task_is_reported_with_its_stack_and_without_its_secrets(
     (event,) = [event for event in tracker.events if "no money" in event]
     assert f'"celery_task_id":"{task_id}"' in event
     assert '"release":"r7"' in event
+    assert '"commit":"1a2b"' in event
     assert '"function":"charge"' in event
     assert '"vars"' not in event
     assert '"args":["bad"]' not in event

@@ -4,14 +4,18 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery, beat, signals
 from celery.worker import state
+from celeryops_runtime import readiness
 from celeryops_runtime.counts import Counts, count
 from celeryops_runtime.notify import Notifier
+from celeryops_runtime.options import Options
 from celeryops_runtime.status import MARGIN, Report
 from celeryops_runtime.watchdog import Watchdog
 from kombu import Connection
@@ -169,3 +173,40 @@ def test_threads_have_no_limit_to_be_over(tmp_path: Path) -> None:
     report.no_limits()
     report.refresh()
     assert told(tmp_path)["hold"] is None
+
+
+@pytest.fixture
+def scheduler() -> beat.Scheduler:
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.beat_schedule = {"a": {"task": "shop.tick", "schedule": 1000}}
+    return beat.Scheduler(app)
+
+
+@pytest.fixture
+def watchdog(scheduler: beat.Scheduler) -> Watchdog:
+    """Of a beat that has begun."""
+    found = Watchdog(Notifier({}))
+    for signal, receiver in readiness._service(found, Options()):
+        if signal is signals.beat_init:
+            receiver(sender=SimpleNamespace(scheduler=scheduler))
+    return found
+
+
+def test_the_line_of_beat_follows_what_it_does(scheduler: Any, watchdog: Watchdog) -> None:
+    began = watchdog.report.status.since
+    since = f"scheduling {{}} since {datetime.fromtimestamp(began, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    assert watchdog.report.line == since.format("1 entry")
+    scheduler.schedule["b"] = beat.ScheduleEntry(name="b", task="shop.tock", schedule=2000, app=scheduler.app)
+    scheduler.tick()
+    assert watchdog.report.line == since.format("2 entries"), "one was added meanwhile"
+    scheduler.apply_async(scheduler.schedule["b"])
+    assert re.fullmatch(since.format("2 entries") + r"; 1 sent, shop.tock last, at \S+ \S+ UTC", watchdog.report.line)
+
+
+def test_what_beat_could_not_send_is_not_counted(
+    scheduler: Any, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "send_task", lambda *_a, **_k: 1 / 0)
+    with pytest.raises(beat.SchedulingError):
+        scheduler.apply_async(scheduler.schedule["a"])
+    assert "sent" not in watchdog.report.line

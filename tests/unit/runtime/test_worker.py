@@ -2,6 +2,7 @@
 """Real workers and a real beat, with Celery's filesystem transport."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -92,7 +93,9 @@ def test_beat_is_ready_pings_and_sends(host: Host, stop: Stop) -> None:
 
     assert "STATUS=scheduling" in host.notifications.wait_for("READY=1")
     for _ in range(2):
-        host.notifications.wait_for("WATCHDOG=1", timeout=6)
+        told = host.notifications.wait_for("WATCHDOG=1", timeout=6)
+    line = r"STATUS=scheduling 2 entries since \S+ \S+ UTC; [1-9]\d* sent, shop.charge last, at \S+ \S+ UTC"
+    assert re.search(line, told)
     assert stop(beat) == 0
     assert list((host.path / "queue").iterdir())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeryops.stack.plugins.modules import audit as module
 
 PROGRAM = Path(__file__).parents[3] / "roles/runtime/files/celeryops_audit"
 PLAN = {"workers": {"default": {"queues": ["celery"], "soft_time_limit": 45, "time_limit": 60}}}
@@ -41,9 +42,17 @@ def test_what_is_certain_and_severe_fails(audit: Run) -> None:
     done = audit(eager=True)
     assert done["failed"]
     assert done["msg"].startswith(
-        "The audit of shop:app refuses it; mend it, or accept it by id in celery_audit_accept"
+        "The audit of shop:app refuses it for 1 reason; mend it, or accept it by id in celery_audit_accept "
+        "(docs/audit.md): [task-always-eager] shop.py:1: task_always_eager is on"
     )
-    assert "[task-always-eager] shop.py:1: task_always_eager is on" in done["msg"]
+
+
+def test_several_findings_stand_once_beside_the_sentence() -> None:
+    assert module.refusal("shop:app", ["[a] x", "[b] y"]).result() == {
+        "msg": "The audit of shop:app refuses it for 2 reasons; mend it, or accept it by id in celery_audit_accept "
+        "(docs/audit.md).",
+        "output": "[a] x\n[b] y",
+    }
 
 
 def test_what_is_not_fails_not_and_is_said(audit: Run) -> None:

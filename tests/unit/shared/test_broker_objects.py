@@ -44,7 +44,8 @@ def test_its_sentences_are_the_message(ask: Run, code: int) -> None:
 
 def test_without_a_sentence_everything_is(ask: Run, tmp_path: Path) -> None:
     result = ask("echo 'Traceback'; echo 'ValueError: so' >&2; exit 1")
-    assert result["msg"] == f"{tmp_path}/program failed: ValueError: so Traceback"
+    assert result["msg"] == f"{tmp_path}/program ended with exit code 1: ValueError: so"
+    assert result["output"] == "Traceback\nValueError: so"
     assert "cannot be run: No such file" in ask("", command=["/nowhere/celery-run"])["msg"]
     assert ask("exec sleep 20", timeout=1)["msg"] == f"{tmp_path}/program did not end within 1 s."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,33 @@ def test_a_diff_has_both_contents(files: Files) -> None:
     files({"path": "a", "content": "one\n"})
     diff = files({"path": "a", "content": "two\n"}, diff=True, check=True)["diff"]
     assert (diff[0]["before"], diff[0]["after"]) == ("one\n", "two\n")
+
+
+def test_a_diff_of_certificates_is_one_line_that_tells_them_apart(files: Files) -> None:
+    one, other = (f"-----BEGIN CERTIFICATE-----\n{text * 20}\n-----END CERTIFICATE-----\n" for text in ("AAAA", "BBBB"))
+
+    def diff(*certificates: str) -> tuple[str, str]:
+        content = "# Some CA\n" + "".join(certificates)
+        (told,) = files({"path": "ca.pem", "content": content}, diff=True)["diff"]
+        return told["before"], told["after"]
+
+    before, first = diff(one)
+    assert before == ""
+    assert re.fullmatch(r"\(1 certificate or key, 145 bytes, SHA-256 [0-9a-f]{16}\)\n", first)
+    before, both = diff(one, other)
+    assert before == first
+    assert both.startswith("(2 certificates or keys, ")
+    before, second = diff(other)
+    assert before == both
+    assert second != first
+
+
+def test_a_diff_shows_no_new_file_of_ours(files: Files) -> None:
+    """What it holds is in the collection; how it changes is news."""
+    entry = {"path": "launcher.py", "src": "launcher.py"}
+    assert files({**entry, "content": "one\n"}, diff=True)["diff"][0]["after"] == "(4 bytes)\n"
+    told = files({**entry, "content": "two\n"}, diff=True)["diff"][0]
+    assert (told["before"], told["after"]) == ("one\n", "two\n")
 
 
 def test_a_tree_is_copied_and_owned(files: Files) -> None:

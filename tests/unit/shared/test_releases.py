@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pwd
+import stat
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.celeryops.stack.plugins.module_utils import releases
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import Installed, Source, SourceError
+from ansible_collections.celeryops.stack.plugins.module_utils.venvs import python_version
 from ansible_collections.celeryops.stack.plugins.modules import release
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,14 +34,14 @@ def project(root: Path, *names: str) -> Path:
 
 def archived(root: Path) -> tuple[str, bytes]:
     stream = io.BytesIO()
-    return releases.write_archive(root, stream), stream.getvalue()
+    return releases.write_archive(root, stream, releases.choose(root).shipped), stream.getvalue()
 
 
 def test_what_belongs_to_a_release(tmp_path: Path) -> None:
     ours = ["build.py", "shop/__init__.py", "shop/build/a.py"]
     others = [".git/x", ".venv/x", "env/pyvenv.cfg", "env/bin/x", "build/x", "dist/x", "node_modules/x", "a.egg-info/x"]
     others += ["shop/__pycache__/x", "shop/a.pyc", ".cache/x", ".pytest_cache/x", ".env"]
-    assert releases.members(project(tmp_path, *ours, *others)) == ours
+    assert releases.choose(project(tmp_path, *ours, *others)).shipped == ours
 
 
 def test_what_is_kept_out_of_a_release(tmp_path: Path) -> None:
@@ -46,12 +50,41 @@ def test_what_is_kept_out_of_a_release(tmp_path: Path) -> None:
     others = ["media/x/y.jpg", "db.sqlite3", "shop/test.sqlite3", "uploads/x", "shop/uploads/x", "shop/tmp/a.log"]
     root = project(tmp_path, *ours, *others)
     exclude = ["/media", "*.sqlite3", "uploads", "shop/tmp/*"]
-    assert releases.members(root, exclude) == ours
-    assert releases.members(root) == sorted([*ours, *others])
-    first, second = io.BytesIO(), io.BytesIO()
-    before = releases.write_archive(root, first, exclude)
-    (root / "db.sqlite3").write_text("another order")
-    assert releases.write_archive(root, second, exclude) == before, "so it is no new release"
+    assert releases.choose(root, exclude).shipped == ours
+    assert releases.choose(root).shipped == sorted([*ours, *others])
+
+
+def test_what_git_ignores_is_kept_out_too(tmp_path: Path) -> None:
+    """And is named, unless app_exclude says what is to become of it."""
+    ours = ["a.py", "media.py"]
+    others = ["media/x/y.jpg", "media/z", "db.sqlite3", "front/dist/a.js", "dist/b.js"]
+    root = project(tmp_path, *ours, *others, ".env", "a/__pycache__/b")
+    ignored = {"media/", "db.sqlite3", "front/dist/", ".env", "a/__pycache__/"}
+    chosen = releases.choose(root, (), ignored)
+    assert chosen.shipped == ours
+    assert chosen.ignored == ["db.sqlite3", "front/dist/", "media/"], "not what never belongs to a release"
+    chosen = releases.choose(root, ["/media", "!/front/dist", "!/dist"], ignored)
+    assert chosen.shipped == ["a.py", "dist/b.js", "front/dist/a.js", "media.py"]
+    assert chosen.ignored == ["db.sqlite3"]
+
+
+def test_what_is_shipped_all_the_same(tmp_path: Path) -> None:
+    """An entry with ! comes before every other, wherever it stands."""
+    root = project(tmp_path, "a.sqlite3", "fixtures/b.sqlite3", ".env")
+    for exclude in (["!/fixtures", "*.sqlite3"], ["*.sqlite3", "!/fixtures", "!.env"]):
+        assert releases.choose(root, exclude).shipped == ["fixtures/b.sqlite3"]
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (["a/"], "git ignores a/, so shop-1 is without it"),
+        (["a", "b", "c"], "git ignores a, b and c, so shop-1 is without them"),
+        (list("abcdef"), "git ignores a, b, c, d and 2 more, so shop-1 is without them"),
+    ],
+)
+def test_the_warning_of_what_git_ignores(left: list[str], said: str) -> None:
+    assert releases.left_out(left, "shop-1").startswith(said)
 
 
 def test_equal_contents_make_equal_archives(tmp_path: Path) -> None:
@@ -120,7 +153,9 @@ def test_an_id_changes_with_everything_that_the_release_is_built_from() -> None:
         source.identity("hash", ["a", "b"], "/usr/bin/python4", "shop:app"),
         source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:other"),
     }
-    assert len(others | {name}) == 5
+    others.add(source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:app", [["collect"]]))
+    assert name == source.identity("hash", ["a", "b"], "/usr/bin/python3", "shop:app", [])
+    assert len(others | {name}) == 6
     assert all(each.startswith("shop-0.1.0-") and len(each) == len("shop-0.1.0-") + 12 for each in others)
     assert "/" not in Source("directory", "/x", "a b/c", "").identity("", [], "", "")
 
@@ -168,6 +203,18 @@ class TestSwitching:
             os.utime(folder / ".complete", (1000 - age, 1000 - age))
         (tmp_path / "releases" / "half").mkdir()
         return tmp_path
+
+    def test_a_release_is_shown_with_its_commit(self, home: Path, run_module: Run) -> None:
+        (home / "releases/a/release.json").write_text('{"id": "a", "commit": "3f2a9c1b0d-dirty"}')
+        refused = run_module("release", release="x", home=str(home))
+        assert "there are a (commit 3f2a9c1b0d-dirty), b, c" in refused["msg"]
+        assert run_module("release", release="a", home=str(home))["commit"] == "3f2a9c1b0d-dirty"
+        assert run_module("release", release="b", home=str(home))["commit"] == ""
+        new = {"source": "x", "app": "x:y", "home": str(home), "_kind": "directory", "_commit": "1a2b", "free_space": 0}
+        assert run_module("release", **new, _release="new", check=True)["commit"] == "1a2b"
+        (home / "releases/a/.complete").write_text(release.minor_of(python_version(sys.executable)) + "\n")
+        same = run_module("release", **new, _release="a", python=sys.executable, check=True)
+        assert (same["built"], same["commit"]) == (False, "3f2a9c1b0d-dirty"), "of whatever commit, it is the same"
 
     def links(self, home: Path) -> tuple[str, ...]:
         return tuple(os.readlink(home / name) for name in ("current", "previous") if (home / name).is_symlink())
@@ -274,11 +321,58 @@ def test_a_version_that_was_not_tried_makes_no_release(
     tmp_path: Path, installed: str, uses_redis: bool, refused: str
 ) -> None:
     uv: Any = Installing(installed)
-    params = {"requirements": [], "import_check": False, "uses_redis": uses_redis}
+    params = {"requirements": [], "build": [], "import_check": False, "uses_redis": uses_redis, "_commit": "1a2b"}
     builder = release.Builder(tmp_path / "r1", uv, params)
     if refused:
         with pytest.raises(release.BuildError, match=refused):
             builder.build("requirement", "shop==1.0", None)
     else:
         builder.build("requirement", "shop==1.0", None)
+        assert json.loads((tmp_path / "r1/release.json").read_text())["commit"] == "1a2b"
     assert (tmp_path / "r1" / release.COMPLETE).exists() is not bool(refused)
+
+
+class TestBuildCommands:
+    """Of the application itself: collecting static files, compiling translations."""
+
+    @pytest.fixture
+    def build(self, tmp_path: Path) -> Callable[..., Path]:
+        launcher = tmp_path / "celery-run"
+        launcher.write_text('#!/bin/sh\ncd "$CELERY_RELEASE/src"\necho "$CELERY_WRITABLE" >../writable\nexec "$@"\n')
+        launcher.chmod(0o755)
+        me = pwd.getpwuid(os.getuid()).pw_name
+
+        def run(*commands: list[str], **more: Any) -> Path:
+            given = {
+                "requirements": [],
+                "import_check": False,
+                "uses_redis": True,
+                "user": me,
+                "next": "",
+                "_commit": "",
+            }
+            params = {**given, "launcher": str(launcher), "build": list(commands), **more}
+            uv: Any = Installing()
+            release.Builder(tmp_path / "r1", uv, params).build("requirement", "shop==1.0", None)
+            return tmp_path / "r1"
+
+        return run
+
+    @pytest.mark.parametrize("alone", [False, True])
+    def test_what_they_write_is_part_of_the_release(self, build: Callable[..., Path], alone: bool) -> None:
+        commands = [["sh", "-c", "umask 077; mkdir static; echo a >static/a; chmod u+x static/a"], ["touch", "b c"]]
+        made = build(*commands, **({"launcher": None} if alone else {}))
+        found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (made / "src").rglob("*")}
+        assert found == {"static": 0o755, "a": 0o755, "b c": 0o644}, "a web server reads them"
+        assert (made / "src/static/a").stat().st_uid == os.geteuid()
+        assert alone or (made / "writable").read_text() == f"{made}/src\n"
+
+    def test_one_that_fails_leaves_no_release(self, build: Callable[..., Path], tmp_path: Path) -> None:
+        with pytest.raises(release.BuildError, match=r"^sh -c 'echo no; exit 5' ended with exit code 5: no$"):
+            build(["sh", "-c", "echo no; exit 5"], ["touch", "b"])
+        assert not (tmp_path / "r1").exists()
+
+    def test_what_they_link_to_stays_as_it_is(self, build: Callable[..., Path], tmp_path: Path) -> None:
+        (tmp_path / "outside").touch(mode=0o600)
+        build(["ln", "-s", str(tmp_path / "outside"), "link"])
+        assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) == 0o600

@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.celeryops.stack.plugins.module_utils import trial as trying
 from ansible_collections.celeryops.stack.plugins.module_utils.releases import commands_of
 from ansible_collections.celeryops.stack.plugins.module_utils.trial import trial
+from ansible_collections.celeryops.stack.plugins.modules.release import set_link
 
 from .conftest import Run
 from .test_audit import PLAN, PROGRAM, SHOP
@@ -134,11 +135,11 @@ class TestOnce:
 
         failed = once(good, bad, last)
 
-        assert (
-            failed["msg"]
-            == "sh -c 'echo the database is locked; exit 3' ended with exit code 3:\nthe database is locked"
-        )
-        assert failed["lines"] == ["$ echo good", "good", f"$ sh -c '{bad[2]}'"]
+        assert failed["msg"] == f"sh -c '{bad[2]}' ended with exit code 3: the database is locked"
+        assert "output" not in failed, "it is all said"
+        long = once(["sh", "-c", "echo Traceback; echo OperationalError: no table; exit 1"])
+        assert long["msg"].endswith("ended with exit code 1: OperationalError: no table")
+        assert long["output"] == "Traceback\nOperationalError: no table"
         assert once(good, last)["lines"] == ["$ echo last", "last"]
 
     def test_a_dry_run_only_says_what_it_would_run(self, host: Path, once: Run) -> None:
@@ -150,6 +151,46 @@ class TestOnce:
     def test_it_runs_with_what_is_about_to_be_written(self, host: Path, once: Run) -> None:
         ran = once(["sh", "-c", "cat $CELERY_ETC/credentials/celery.json"], next=following(host))
         assert ran["lines"][1] == '{"broker_url": "amqp://new"}'
+
+
+class TestOnceAfterASwitch:
+    """With the link instead of a release: commands of the host, once after each time that the link is made."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        for name in ("a", "b"):
+            (tmp_path / "releases" / name).mkdir(parents=True)
+        set_link(str(tmp_path / "current"), "releases/a")
+        return tmp_path
+
+    @pytest.fixture
+    def once(self, home: Path, run_module: Run) -> Run:
+        return lambda *commands, **more: run_module("once", commands=list(commands), link=str(home / "current"), **more)
+
+    def test_once_after_each_switch(self, home: Path, once: Run) -> None:
+        assert once(["echo", "restarted"])["lines"] == ["$ echo restarted", "restarted"]
+        assert not once(["echo", "restarted"])["changed"]
+        assert once(["echo", "restarted"], ["echo", "new"])["lines"] == ["$ echo new", "new"]
+        set_link(str(home / "current"), "releases/b")
+        assert once(["echo", "restarted"], check=True)["changed"]
+        assert once(["echo", "restarted"])["changed"]
+        set_link(str(home / "current"), "releases/a")
+        assert once(["echo", "restarted"])["changed"], "also when it goes back"
+        set_link(str(home / "current"), "releases/a")
+        assert once(["echo", "restarted"])["changed"], "a release that was built anew has a new link"
+
+    def test_what_failed_is_done_by_the_next_run(self, home: Path, once: Run) -> None:
+        flag = home / "flag"
+        assert once(["true"], ["test", "-e", str(flag)])["failed"]
+        flag.touch()
+        assert once(["true"], ["test", "-e", str(flag)])["lines"] == [f"$ test -e {flag}"]
+
+    def test_they_are_commands_of_the_host(self, once: Run) -> None:
+        assert once(["no-such-program"])["msg"] == "no-such-program cannot be run: No such file or directory."
+
+    def test_a_dry_run_where_nothing_is_released_yet(self, tmp_path: Path, once: Run) -> None:
+        (tmp_path / "current").unlink()
+        assert once(["true"], check=True)["changed"]
 
 
 @pytest.mark.parametrize(

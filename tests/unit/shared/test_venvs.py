@@ -76,6 +76,15 @@ def test_a_python_without_venv_is_one_sentence(tmp_path: Path) -> None:
         Uv(str(tmp_path / "tools"), str(python), {}).ensure()
 
 
+def test_a_build_that_fails_names_the_command() -> None:
+    with pytest.raises(BuildError) as failed:
+        venvs.run(["sh", "-c", "echo one; echo two >&2; exit 4"], {"PATH": "/usr/bin:/bin"}, "installing into x")
+    assert str(failed.value) == (
+        "installing into x failed: sh -c 'echo one; echo two >&2; exit 4' ended with exit code 4: two"
+    )
+    assert failed.value.result("release")["output"] == "one\ntwo"
+
+
 def test_a_fingerprint_covers_the_files_contents(tmp_path: Path) -> None:
     listed = tmp_path / "requirements.txt"
     listed.write_text("a==1")
@@ -94,7 +103,3 @@ def test_pip_and_uv_get_each_others_settings() -> None:
         "X": "1",
     }
     assert venvs.both_ways({"PIP_CERT": "/a", "SSL_CERT_FILE": "/b"}) == {"PIP_CERT": "/a", "SSL_CERT_FILE": "/b"}
-
-
-def test_the_last_lines_hide_passwords() -> None:
-    assert venvs.last_lines("a\n\nb https://me:secret@host/x\nc\n", 2) == "b https://***@host/x\nc"

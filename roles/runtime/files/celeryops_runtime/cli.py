@@ -122,6 +122,8 @@ def main(argv: Sequence[str]) -> int:
         if release_id:
             os.environ.setdefault("CELERYOPS_RELEASE", release_id)
             os.environ.setdefault("SENTRY_RELEASE", release_id)
+        if commit := release.commit():
+            os.environ.setdefault("CELERYOPS_COMMIT", commit)
         if undoing := environment.clean(os.environ):
             print(
                 f"celeryops: these variables would undo the plan and do not apply: {', '.join(undoing)}.",

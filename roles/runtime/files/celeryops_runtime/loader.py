@@ -6,6 +6,7 @@ Every ``Celery()`` asks ``$CELERY_LOADER`` for its loader, so one environment va
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from celery.loaders.app import AppLoader
@@ -31,6 +32,23 @@ class Loader(AppLoader):
         delays.round_up()
         settings.on_configure(self.app, settings.read(credentials.beside(os.environ), sends_only=self.sends_only))
         return super().conf
+
+    @property
+    def override_backends(self) -> Mapping[str, Any]:
+        """What Celery asks for when it looks for the class of a result backend, which Django's models may be part of.
+
+        They can be imported once Django is set up, which Celery does where it is about to import the tasks: not in
+        ``celery call`` or ``celery result``.
+        """
+        from celery.fixups.django import DjangoFixup  # whoever made the app has imported it
+
+        if any(isinstance(fixup, DjangoFixup) for fixup in self.app._fixups):
+            import django
+            from django.apps import apps
+
+            if not (apps.ready or apps.loading):
+                django.setup()
+        return {}
 
 
 class Producer(Loader):

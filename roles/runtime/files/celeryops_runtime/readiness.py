@@ -13,6 +13,7 @@ from celery.utils.log import get_logger
 from celeryops_runtime import delivery, known, outcomes, retry, settings
 from celeryops_runtime.guard import harmless
 from celeryops_runtime.options import Options
+from celeryops_runtime.schedule import Schedule
 from celeryops_runtime.watchdog import Watchdog
 
 logger = get_logger(__name__)
@@ -70,23 +71,10 @@ def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...
         # It waits for no result. On Redis Celery would subscribe to each, and send nothing while it cannot.
         _state._set_task_join_will_block(True)
 
-        def working() -> None:
-            watchdog.working("scheduling", f"scheduling {len(scheduler.schedule)} entries")
-
         if watchdog.notifier.watchdog:
             scheduler.max_interval = min(scheduler.max_interval, watchdog.interval)
-            tick = scheduler.tick
-
-            def pinging_tick(*args: Any, **kwargs: Any) -> Any:
-                watchdog.ping()
-                pause = tick(*args, **kwargs)
-                if watchdog.report.status.state == "waiting":
-                    working()
-                return pause
-
-            scheduler.tick = pinging_tick
             watchdog.feed(scheduler.connection)
-        working()
+        Schedule(scheduler, watchdog)
 
     return (
         (signals.celeryd_init, configure_worker),

@@ -5,6 +5,7 @@ Units start through the ``current`` link. A release that moves the link must not
 worker imports lazily, so the process replaces itself, under the same PID, by the interpreter behind the link.
 """
 
+import json
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -53,3 +54,12 @@ def release_id(environ: Mapping[str, str], prefix: str = sys.prefix) -> str | No
         return named
     directory = Path(os.path.realpath(prefix)).parent
     return directory.name if (directory / "release.json").is_file() else None
+
+
+def commit(prefix: str = sys.prefix) -> str:
+    """The commit that this release was made of, where it is known."""
+    try:
+        facts = json.loads(Path(os.path.realpath(prefix)).parent.joinpath("release.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(facts.get("commit", "")) if isinstance(facts, dict) else ""

@@ -6,6 +6,7 @@ thread anew in each child. An app that has made a client of its own keeps it.
 """
 
 import logging
+import os
 from typing import Any
 
 from celery import signals
@@ -44,7 +45,16 @@ def start(sentry: Sentry, release: str | None) -> bool:
     if sentry_sdk.get_client().is_active():
         return False
     sentry_sdk.init(**options(sentry, release))
+    _tag()
     return True
+
+
+def _tag() -> None:
+    """Tell the commit beside the release, whose name has none."""
+    import sentry_sdk
+
+    if commit := os.environ.get("CELERYOPS_COMMIT"):
+        sentry_sdk.get_global_scope().set_tag("commit", commit)
 
 
 def connect(sentry: Sentry | None, release: str | None) -> None:
@@ -86,6 +96,7 @@ def send_event(sentry: Sentry, release: str | None, text: str, timeout: float = 
             problems.append(_reason)
 
     sentry_sdk.init(**options(sentry, release), transport=Transport)
+    _tag()
     event_id = sentry_sdk.capture_message(text, level="info")
     sentry_sdk.flush(timeout=timeout)
     if problems:

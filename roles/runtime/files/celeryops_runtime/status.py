@@ -45,6 +45,8 @@ class Report:
     def __init__(self, unit: str = "", directory: str | None = None, hold: float | None = None) -> None:
         self.status = Status(unit, hold=hold, since=time.time(), changed=time.time())
         self.counts: Callable[[], Counts] | None = None
+        #: What else the line says, beside the counts of a worker.
+        self.more: Callable[[], str] = str
         self._hold = hold
         self._path = Path(directory, FILE) if directory else None
         self._doing = "starting"
@@ -60,6 +62,11 @@ class Report:
             return
         if (self.status.state, self._doing) != (state, doing):
             self.status.state, self.status.since, self._doing = state, time.time(), doing
+
+    def rename(self, doing: str) -> None:
+        """The service does the same as before, with something else; who stops or waits does that."""
+        if self.status.state not in ("stopping", "waiting"):
+            self._doing = doing
 
     @property
     def situation(self) -> tuple[str, float, str]:
@@ -96,4 +103,4 @@ class Report:
         line = f"{self._doing} since {since:%Y-%m-%d %H:%M:%S} UTC"
         if self.counts:
             line += f"; {self.status.running} running, {self.status.finished} done"
-        return line
+        return line + self.more()

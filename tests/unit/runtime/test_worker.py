@@ -16,9 +16,13 @@ RUN = "from shop import *; import json; print(json.dumps({}.delay({!r}).get(time
 
 
 def start_worker(
-    host: Host, pool: str = "prefork", options: Sequence[str] = (), **environment: str
+    host: Host,
+    pool: str = "prefork",
+    options: Sequence[str] = (),
+    node: str = "critical-1@here",
+    **environment: str,
 ) -> subprocess.Popen[str]:
-    celery = ["-n", "critical-1@here", "-Q", "critical", f"--pool={pool}", "--concurrency=2", "--loglevel=INFO"]
+    celery = ["-n", node, "-Q", "critical", f"--pool={pool}", "--concurrency=2", "--loglevel=INFO"]
     process = host.start("worker", "--app", "shop:app", *options, "--", *celery, **environment)
     assert "STATUS=consuming critical" in host.notifications.wait_for("READY=1")
     return process

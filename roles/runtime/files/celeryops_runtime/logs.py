@@ -155,7 +155,7 @@ def reach_journal(environ: Mapping[str, str], node: str) -> Lines | None:
         lines = Lines(journal.Journal(), identifier(), node)
     except OSError:
         return None
-    logging.StreamHandler.emit = emitting(lines, stream, logging.StreamHandler.emit)  # type: ignore[method-assign]
+    logging.StreamHandler.emit = emitting(lines, stream, logging.StreamHandler.emit)  # type: ignore[method-assign,assignment]
     return lines
 
 

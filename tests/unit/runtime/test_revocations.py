@@ -4,6 +4,7 @@
 import json
 import logging
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from celery.worker.request import Request
 from celeryops_runtime import consumer, revocations
 from celeryops_runtime.notify import Notifier
 from celeryops_runtime.options import Options
-from celeryops_runtime.revocations import ID, Revocations, Store
+from celeryops_runtime.revocations import ID, KEPT, Revocations
+from celeryops_runtime.revoked import Store
 from celeryops_runtime.watchdog import Watchdog
 
 from .conftest import Host
@@ -100,7 +102,7 @@ def test_stamps_are_kept_too(path: Path, headers: Any) -> None:
 
 def test_a_twin_learns_what_the_others_were_told_while_it_runs(path: Path) -> None:
     twin = start(path)
-    Store(path).add([(ID, "a"), ("order", "5")])  # another process
+    Store(path, KEPT, 9).add([(ID, "a"), ("order", "5")])  # another process
     assert not request("a").revoked()
     twin.learn()
     assert request("a").revoked()
@@ -109,7 +111,7 @@ def test_a_twin_learns_what_the_others_were_told_while_it_runs(path: Path) -> No
 
 def test_it_looks_no_more_often_than_it_needs_to(path: Path) -> None:
     twin = start(path)
-    Store(path).add([(ID, "a")])
+    Store(path, KEPT, 9).add([(ID, "a")])
     twin.learn(pause=60)
     assert not request("a").revoked()
 
@@ -124,13 +126,13 @@ def test_what_many_workers_are_told_is_kept_once(path: Path) -> None:
 
 
 def test_it_is_kept_for_a_year_and_as_many_as_celery_keeps(path: Path) -> None:
-    store = Store(path)
+    store = Store(path, KEPT, 9)
     store.add([(ID, "old"), (ID, "a"), (ID, "b"), (ID, "c")])
     with sqlite3.connect(path) as database:
         database.execute("UPDATE revoked SET at = ? WHERE value = '\"old\"'", (time.time() - 366 * 86400,))
         database.execute("UPDATE revoked SET at = ? WHERE value = '\"b\"'", (time.time() - 364 * 86400,))
     database.close()
-    assert Store(path, most=2).news() == [(ID, "b"), (ID, "c")]
+    assert Store(path, KEPT, 2).news() == [(ID, "b"), (ID, "c")]
 
 
 def test_celery_does_not_forget_it_after_three_hours(path: Path) -> None:
@@ -154,7 +156,7 @@ def test_what_cannot_be_kept_is_said_to_who_revokes(path: Path, caplog: pytest.L
     path.mkdir()
     with caplog.at_level(logging.ERROR):
         answer = Panel.data["revoke"](PANEL, task_id="a")
-    assert answer["error"].startswith("revoked until the worker restarts only, as it cannot be kept: unable to open")
+    assert answer["error"].endswith("unable to open database file")
     assert request("a").revoked()
 
 
@@ -164,6 +166,17 @@ def test_a_file_that_cannot_be_read_is_said_and_harms_nothing(path: Path, caplog
         start(path)
     assert "What is revoked is forgotten when this worker restarts" in caplog.text
     assert "ok" in Panel.data["revoke"](PANEL, task_id="a")
+    assert request("a").revoked()
+
+
+def test_without_sqlite_it_is_as_celery_has_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "celeryops_runtime.revoked", None)
+    with caplog.at_level(logging.ERROR):
+        start(path)
+    assert "What is revoked is forgotten when this worker restarts" in caplog.text
+    Panel.data["revoke"](PANEL, task_id="a")
     assert request("a").revoked()
 
 

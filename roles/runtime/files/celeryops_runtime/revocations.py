@@ -7,20 +7,19 @@ the same file. What it is told to revoke is on the disk before it answers, and w
 before it takes its first task, and within a second after that.
 """
 
-import json
-import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.utils.functional import maybe_list
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.control import Panel
+
+if TYPE_CHECKING:  # it needs SQLite, which a Python that was built by hand may lack
+    from celeryops_runtime.revoked import Revoked, Store
 
 logger = get_logger(__name__)
 
@@ -29,61 +28,18 @@ FILE = "revoked.sqlite3"
 #: Seconds for which a revocation is kept where ``CELERY_WORKER_REVOKE_EXPIRES`` is not set: a message may be delayed
 #: that long. Celery's own value is three hours.
 KEPT = 365 * 86400.0
-#: Seconds to wait for another worker that is just writing, and between two looks at what others wrote.
-PATIENCE, PAUSE = 2.0, 0.5
+#: Seconds between two looks at what others wrote.
+PAUSE = 0.5
 #: The commands of remote control that revoke.
 COMMANDS = ("revoke", "terminate", "revoke_by_stamped_headers")
-#: What a task's id is kept as; a stamp is kept as the name of its header.
+#: What a task's id is kept under; a stamp is kept under its header.
 ID = ""
-_TABLE = """
-CREATE TABLE IF NOT EXISTS revoked (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, header TEXT, value TEXT, at REAL, UNIQUE (header, value)
-)
-"""
-Revoked = tuple[str, Any]
-
-
-class Store:
-    """The file, and how much of it this worker has seen."""
-
-    def __init__(self, path: Path, kept: float = KEPT, most: int = state.REVOKES_MAX) -> None:
-        self._path = path
-        self._seen = 0
-        with self._open() as database:
-            database.execute(_TABLE)
-            database.execute("DELETE FROM revoked WHERE at < ?", (time.time() - kept,))
-            database.execute("DELETE FROM revoked WHERE number <= (SELECT max(number) FROM revoked) - ?", (most,))
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        # Each time anew: SQLite's connections must not be taken along into forked processes.
-        with closing(sqlite3.connect(self._path, timeout=PATIENCE)) as database, database:
-            yield database
-
-    def add(self, revoked: Iterable[Revoked]) -> None:
-        """Keep these, those that are not kept yet."""
-        rows = [(header, json.dumps(value)) for header, value in revoked]
-        with self._open() as database:
-            known = "SELECT 1 FROM revoked WHERE header = ? AND value = ?"
-            if new := [row for row in rows if not database.execute(known, row).fetchone()]:
-                now = time.time()
-                add = "INSERT OR IGNORE INTO revoked (header, value, at) VALUES (?, ?, ?)"
-                database.executemany(add, [(*row, now) for row in new])
-
-    def news(self) -> list[Revoked]:
-        """What was added since the last look, whoever did."""
-        with self._open() as database:
-            find = "SELECT number, header, value FROM revoked WHERE number > ? ORDER BY number"
-            rows = database.execute(find, (self._seen,)).fetchall()
-        if rows:
-            self._seen = rows[-1][0]
-        return [(header, json.loads(value)) for _number, header, value in rows]
 
 
 class Revocations:
     """What this worker does with the file; without one, it does as Celery does."""
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: "Store | None" = None) -> None:
         self.store = store
         self._looked = 0.0
         self._deaf = False
@@ -95,7 +51,7 @@ class Revocations:
         self._looked = time.monotonic()
         try:
             news = self.store.news()
-        except (sqlite3.Error, ValueError) as error:
+        except (OSError, ValueError) as error:
             if not self._deaf:
                 logger.error("What other workers were told to revoke cannot be read, so is not known here: %s", error)
             self._deaf = True
@@ -117,7 +73,7 @@ class Revocations:
             try:
                 if self.store:
                     self.store.add(_told(kwargs))
-            except (sqlite3.Error, TypeError) as error:
+            except (OSError, TypeError) as error:
                 logger.error("Revoked until the worker restarts only, as it cannot be kept: %s", error)
                 return {"error": f"revoked until the worker restarts only, as it cannot be kept: {error}"}
             return answer
@@ -128,7 +84,7 @@ class Revocations:
 NONE_KEPT = Revocations()
 
 
-def _told(arguments: Mapping[str, Any]) -> Iterator[Revoked]:
+def _told(arguments: Mapping[str, Any]) -> "Iterator[Revoked]":
     """What a command revokes: its tasks, and all stamps so far."""
     for task_id in maybe_list(arguments.get("task_id")) or ():
         yield ID, task_id
@@ -148,10 +104,11 @@ def install(environ: Mapping[str, str]) -> Revocations:
     if directory := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
         state.revoked.expires = kept(environ)
         try:
-            revocations.store = Store(Path(directory, FILE), kept(environ))
-        except sqlite3.Error as error:
-            path = os.path.join(directory, FILE)
-            logger.error("What is revoked is forgotten when this worker restarts: %s: %s", path, error)
+            from celeryops_runtime.revoked import Store
+
+            revocations.store = Store(Path(directory, FILE), kept(environ), state.REVOKES_MAX)
+        except (ImportError, OSError) as error:
+            logger.error("What is revoked is forgotten when this worker restarts: %s", error)
     for name in COMMANDS:
         Panel.data[name] = revocations.command(Panel.data[name])
     return revocations

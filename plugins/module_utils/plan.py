@@ -329,6 +329,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
                 "consumer_timeout": broker.get("consumer_timeout"),
                 "visibility_renewed": "visibility_timeout" in broker,  # by celeryops_runtime
                 "celerys_names_only": "objects" in broker,
+                **({"quorum_queues": True} if "objects" in broker else {}),
             },
             "nodes": nodes,
             "beats": len(topology["beat"]),

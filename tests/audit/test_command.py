@@ -343,6 +343,7 @@ def test_it_reads_the_collections_plan() -> None:
     (worker,) = read.workers
     assert (worker.time_limit, worker.soft_time_limit, worker.timeout_stop) == (60, 48, 90)
     assert read.consumer_timeout == made["broker"]["consumer_timeout"] / 1000
+    assert read.quorum_queues
 
 
 def test_it_sees_the_workers_of_all_hosts() -> None:
@@ -374,7 +375,7 @@ def deployed(run: Run, tmp_path: Path, source: str, queues: list[str], *, quorum
     (tmp_path / "settings.json").write_text(json.dumps({"app": "shop:app", "settings": settings}))
     plan = {
         "workers": {"default": {"queues": queues, "time_limit": 60}},
-        "broker": {"celerys_names_only": quorum},
+        "broker": {"quorum_queues": quorum},
         "sentry": False,
     }
     environ = {

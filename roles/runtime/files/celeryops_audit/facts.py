@@ -260,6 +260,7 @@ class Plan:
     consumer_timeout: float | None = None
     visibility_renewed: bool = False  # workers tell Redis, again and again, what they still hold
     celerys_names_only: bool = False  # nobody may use others on the broker
+    quorum_queues: bool = False  # whatever the application declares
     nodes: tuple[str, ...] = ()
     beats: int | None = None
     sentry: bool | None = None
@@ -302,6 +303,7 @@ class Plan:
             consumer_timeout=timeout / 1000 if timeout else None,
             visibility_renewed=bool(broker.get("visibility_renewed")),
             celerys_names_only=bool(broker.get("celerys_names_only")),
+            quorum_queues=bool(broker.get("quorum_queues")),
             nodes=tuple(map(str, nodes)),
             beats=None if beats is None else int(beats),
             sentry=values.get("sentry"),

@@ -1,4 +1,4 @@
-# plan: {"workers": {"default": {"queues": ["celery"], "time_limit": 60}}, "broker": {"celerys_names_only": true}}
+# plan: {"workers": {"default": {"queues": ["celery"], "time_limit": 60}}, "broker": {"quorum_queues": true}}
 from celery import Celery
 from kombu import Queue
 

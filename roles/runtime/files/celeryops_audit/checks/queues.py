@@ -157,8 +157,7 @@ def priority_not_kept(check: Check, audit: Audit) -> Found:
                 fix="remove it, and give what is to come first the smallest priority, or a queue of its own",
             )
         return
-    # What a deployment lays over the application is quorum queues, also where that is not seen here.
-    planned = bool(audit.plan and audit.plan.celerys_names_only)
+    planned = bool(audit.plan and audit.plan.quorum_queues)
     quorum = {queue.name for queue in app.queues if queue.quorum or planned}
     if app.kind != "amqp" or not quorum:
         return

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -200,7 +200,6 @@ def test_without_systemd_it_is_as_celery_has_it() -> None:
 ID_OF_IT = "11111111-2222-3333-4444-555555555555"
 ASK = "from shop import *; print(app.control.{}, timeout=10))"
 SEND = "from shop import *; print(charge.apply_async(['A1'], task_id={!r}).id)"
-STATE = "from shop import *; r = app.AsyncResult({!r}); r.get(propagate=False, timeout=20); print(r.state)"
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -214,12 +213,15 @@ def test_a_twin_knows_what_a_killed_worker_was_told(host: Host, pool: str) -> No
     worker.kill()
     worker.wait()
 
-    until = time.monotonic() + 20
-    while ID_OF_IT not in host.python(ASK.format("broadcast('revoked', reply=True, limit=1")):
-        assert time.monotonic() < until, host.log
+    def wait_for(text: str, where: Callable[[], str]) -> None:
+        until = time.monotonic() + 20
+        while text not in where():
+            assert time.monotonic() < until, host.log
+
+    wait_for(ID_OF_IT, lambda: host.python(ASK.format("broadcast('revoked', reply=True, limit=1")))
     host.python(SEND.format(ID_OF_IT))
-    assert host.python(STATE.format(ID_OF_IT)) == "REVOKED"
-    assert f"Discarding revoked task: shop.charge[{ID_OF_IT}]" in host.log
+    wait_for(f"Discarding revoked task: shop.charge[{ID_OF_IT}]", lambda: host.log)
+    assert "charging" not in host.log
 
 
 def test_it_is_known_before_the_first_task_is_taken() -> None:

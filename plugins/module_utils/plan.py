@@ -150,6 +150,8 @@ ELSEWHERE = ("control_exchange", "event_exchange", "event_queue_prefix", "worker
 #: Settings that the plan derives or that would break its promise; ``celery_settings`` may not set them.
 RESERVED_SETTINGS: dict[str, str] = {
     **dict.fromkeys((*NEUTRAL, *NEUTRAL_RABBITMQ), DERIVED),
+    "task_queue_max_priority": "remove it, and give what is to come first an entry of its own in celery_workers: no "
+    "queue here has a largest priority",
     **dict.fromkeys(ELSEWHERE, "remove it: the broker's users have rights to Celery's own names only"),
     **{
         setting: f"write {key} in celery_workers"
@@ -327,6 +329,7 @@ def make_plan(values: Mapping[str, Any], host: str = "localhost") -> dict[str, A
                 "consumer_timeout": broker.get("consumer_timeout"),
                 "visibility_renewed": "visibility_timeout" in broker,  # by celeryops_runtime
                 "celerys_names_only": "objects" in broker,
+                **({"quorum_queues": True} if "objects" in broker else {}),
             },
             "nodes": nodes,
             "beats": len(topology["beat"]),

@@ -343,6 +343,7 @@ def test_it_reads_the_collections_plan() -> None:
     (worker,) = read.workers
     assert (worker.time_limit, worker.soft_time_limit, worker.timeout_stop) == (60, 48, 90)
     assert read.consumer_timeout == made["broker"]["consumer_timeout"] / 1000
+    assert read.quorum_queues
 
 
 def test_it_sees_the_workers_of_all_hosts() -> None:
@@ -358,3 +359,78 @@ def test_it_sees_the_workers_of_all_hosts() -> None:
 def test_a_plan_of_nothing_is_refused() -> None:
     with pytest.raises(PlanProblem, match="the plan has no workers"):
         Plan.of({})
+
+
+def deployed(run: Run, tmp_path: Path, source: str, queues: list[str], *, quorum: bool) -> list[str]:
+    """What an application is refused for in a release, where the runtime lays the plan's queues over its own."""
+    arguments = {"x-queue-type": "quorum"} if quorum else {}
+    own = {"exchange": "celery.tasks", "exchange_type": "topic", "queue_arguments": arguments}
+    settings = {
+        "task_queues": [{"name": name, **own} for name in queues],
+        "task_default_queue": "celery",
+        "task_default_exchange": "celery.tasks",
+        "task_create_missing_queues": False,
+        "task_queue_max_priority": None,
+    }
+    (tmp_path / "settings.json").write_text(json.dumps({"app": "shop:app", "settings": settings}))
+    plan = {
+        "workers": {"default": {"queues": queues, "time_limit": 60}},
+        "broker": {"quorum_queues": quorum},
+        "sentry": False,
+    }
+    environ = {
+        "PYTHONPATH": str(AUDIT),
+        "CELERY_LOADER": "celeryops_runtime.loader:Loader",
+        "CELERYOPS_SETTINGS": str(tmp_path / "settings.json"),
+        "CELERY_BROKER_URL": "amqp://celery@localhost" if quorum else "redis://localhost",
+    }
+    done = run(source, "--format", "json", "--plan", "-", given=json.dumps(plan), **environ)
+    told = json.loads(done.stdout)["findings"]
+    return [f"{each['check']}: {each['sentence']}" for each in told if each["blocks"]]
+
+
+BROADCAST = """
+from celery import Celery
+from kombu.common import Broadcast
+
+app = Celery("shop")
+app.conf.task_queues = [Broadcast("refresh")]
+app.conf.task_routes = {"shop.reload": {"queue": "refresh", "exchange": "refresh"}}
+@app.task
+def reload(): return 1
+"""
+
+
+@pytest.mark.parametrize("queues", [["celery"], ["celery", "refresh"]], ids=["not-in-the-plan", "in-the-plan"])
+@pytest.mark.parametrize("quorum", [True, False], ids=["rabbitmq", "redis"])
+def test_a_broadcast_is_refused_once_whatever_the_plan_has(
+    run: Run, tmp_path: Path, queues: list[str], quorum: bool
+) -> None:
+    assert deployed(run, tmp_path, BROADCAST, queues, quorum=quorum) == [
+        "broadcast-on-work-queue: the queue 'refresh' is a broadcast, but the queues of workers hand each message to "
+        "one worker only"
+    ]
+
+
+PRIORITIES = """
+from celery import Celery
+app = Celery("shop")
+app.conf.task_queue_max_priority = 10
+app.conf.task_default_priority = 5
+@app.task
+def pay(order): return order
+"""
+
+
+@pytest.mark.parametrize(
+    ("quorum", "said"),
+    [
+        (True, "which quorum queues do not know"),
+        (False, "which Redis does not know: it has the priorities 0, 3, 6 and 9, and 0 comes first"),
+    ],
+    ids=["rabbitmq", "redis"],
+)
+def test_priorities_that_the_plan_lays_over_are_refused(run: Run, tmp_path: Path, quorum: bool, said: str) -> None:
+    assert deployed(run, tmp_path, PRIORITIES, ["celery"], quorum=quorum) == [
+        f"priority-not-kept: task_queue_max_priority is 10, {said}"
+    ]

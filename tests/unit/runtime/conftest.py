@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A small app on disk, a notification socket, and workers in processes of their own."""
 
+import array
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +80,44 @@ class Notifications:
         self._socket.close()
 
 
+def parse(entry: bytes) -> dict[str, str]:
+    """The journal's side of the protocol."""
+    fields = {}
+    while entry:
+        line, _, entry = entry.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            size = int.from_bytes(entry[:8], "little")
+            value, entry = entry[8 : 8 + size], entry[9 + size :]
+        fields[name.decode()] = value.decode()
+    return fields
+
+
+class Journald:
+    """What the journal would get."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.settimeout(5)
+
+    def entry(self) -> dict[str, str]:
+        data, ancillary, _, _ = self.socket.recvmsg(1 << 20, 64)
+        for _, _, rights in ancillary:
+            (fd,) = array.array("i", rights)
+            with open(fd, "rb") as file:
+                file.seek(0)
+                data = file.read()
+        return parse(data)
+
+    def entries(self) -> Iterator[dict[str, str]]:
+        """All that came and was not looked at yet."""
+        self.socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                yield self.entry()
+
+
 @dataclass
 class Host:
     """One host's files, and commands run on it."""
@@ -132,6 +172,13 @@ def notifications(tmp_path: Path) -> Iterator[Notifications]:
     made = Notifications(tmp_path / "notify")
     yield made
     made.close()
+
+
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator[Journald]:
+    made = Journald(tmp_path / "journal")
+    yield made
+    made.socket.close()
 
 
 @pytest.fixture

@@ -1,67 +1,48 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The log's lines, in the journal's native protocol and on standard error."""
 
-import array
+import io
 import logging
+import logging.config
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO, Any
 
 import pytest
 from celery import _state
 from celery.app.log import Logging
-from celery.utils.log import ColorFormatter
+from celery.utils.log import ColorFormatter, LoggingProxy
 from celeryops_runtime import journal, logs
 from hypothesis import given
 from hypothesis import strategies as st
 
-
-def parse(entry: bytes) -> dict[str, str]:
-    """The journal's side of the protocol."""
-    fields = {}
-    while entry:
-        line, _, entry = entry.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            size = int.from_bytes(entry[:8], "little")
-            value, entry = entry[8 : 8 + size], entry[9 + size :]
-        fields[name.decode()] = value.decode()
-    return fields
-
-
-class Journald:
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(path))
-        self.socket.settimeout(5)
-
-    def entry(self) -> dict[str, str]:
-        data, ancillary, _, _ = self.socket.recvmsg(1 << 20, 64)
-        for _, _, rights in ancillary:
-            (fd,) = array.array("i", rights)
-            with open(fd, "rb") as file:
-                file.seek(0)
-                data = file.read()
-        return parse(data)
+from .conftest import Journald, parse
 
 
 @pytest.fixture
-def journald(tmp_path: Path) -> Iterator[Journald]:
-    made = Journald(tmp_path / "journal")
-    yield made
-    made.socket.close()
+def stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
+    """A stream that systemd connected to the journal, and handlers that know of it."""
+    with (tmp_path / "stderr").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        target = journal.Journal(str(tmp_path / "journal"))
+        lines = logs.Lines(target, "celery-worker-x@1", "x-1@here")
+        emit = logs.emitting(lines, f"{status.st_dev}:{status.st_ino}", logging.StreamHandler.emit)
+        monkeypatch.setattr(logging.StreamHandler, "emit", emit)
+        yield stream
+        target._socket.close()
 
 
 @pytest.fixture
-def logger(tmp_path: Path, journald: Journald) -> Iterator[logging.Logger]:
+def logger(stderr: IO[str]) -> Iterator[logging.Logger]:
+    """Celery's, as ``logs`` leaves it."""
     logger = logging.getLogger("celeryops.test")
     logger.setLevel(logging.DEBUG)
-    logger.handlers = [logs.JournalHandler(journal.Journal(str(tmp_path / "journal")), "celery-worker-x@1", "x-1@here")]
+    logger.handlers = [logging.StreamHandler(stderr)]
+    logger.handlers[0].setFormatter(logs.TaskFormatter())
     logger.propagate = False
     yield logger
-    logger.handlers[0]._journal._socket.close()  # type: ignore[attr-defined]
     logger.handlers = []
 
 
@@ -145,13 +126,66 @@ def test_text_that_is_no_unicode_is_kept_readable() -> None:
 
 
 def test_what_the_journal_does_not_take_goes_to_standard_error(
-    logger: logging.Logger, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    logger: logging.Logger,
+    journald: Journald,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "journal").unlink()
+    journald.socket.close()
     with open(2, "w", closefd=False) as stderr:
         monkeypatch.setattr("sys.__stderr__", stderr)
         logger.error("lost?")
         assert capfd.readouterr().err == "<3>lost?\n"
+
+
+CONSOLE: dict[str, Any] = {"class": "logging.StreamHandler", "formatter": "own"}
+
+
+@pytest.fixture
+def django(stderr: IO[str]) -> Iterator[None]:
+    """Django's LOGGING as people write it."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"own": {"format": "{levelname} {message}", "style": "{"}},
+            "handlers": {"console": {**CONSOLE, "stream": stderr}},
+            "loggers": {"celeryops.test.own": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+        }
+    )
+    yield
+    logging.getLogger("celeryops.test.own").handlers = []
+
+
+@pytest.mark.usefixtures("task", "django")
+def test_an_applications_own_handler_keeps_its_format_and_gets_the_fields(stderr: IO[str], journald: Journald) -> None:
+    logging.getLogger("celeryops.test.own.orders").error("no money")
+    entry = journald.entry()
+    assert entry["MESSAGE"] == "ERROR no money"
+    assert (entry["PRIORITY"], entry["CELERY_TASK_NAME"], entry["CELERY_TASK_ID"]) == ("3", "shop.charge", "42")
+    assert (entry["LOGGER"], entry["CELERY_NODE"]) == ("celeryops.test.own.orders", "x-1@here")
+    assert (stderr.flush(), Path(stderr.name).read_text()) == (None, ""), "each line is written once"
+
+
+@pytest.mark.usefixtures("stderr")
+def test_a_handler_of_redirected_output_keeps_the_lines_own_priority(journald: Journald) -> None:
+    handler = logging.StreamHandler(LoggingProxy(logging.getLogger("celery.redirected")))
+    handler.handle(logging.LogRecord("shop", logging.ERROR, "", 1, "no money", (), None))
+    assert journald.entry()["PRIORITY"] == "3"
+
+
+@pytest.mark.usefixtures("stderr")
+@pytest.mark.parametrize("name", ["own.log", None])
+def test_a_handler_that_writes_elsewhere_is_left_alone(tmp_path: Path, journald: Journald, name: str | None) -> None:
+    memory = io.StringIO()
+    handler = logging.FileHandler(tmp_path / name) if name else logging.StreamHandler(memory)
+    handler.handle(logging.LogRecord("shop", logging.ERROR, "", 1, "no money", (), None))
+    handler.close()
+    assert ((tmp_path / name).read_text() if name else memory.getvalue()) == "no money\n"
+    journald.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        journald.entry()
 
 
 def test_forked_children_write_too(logger: logging.Logger, journald: Journald) -> None:

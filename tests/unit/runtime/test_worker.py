@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Host
+from .conftest import Host, Journald
 
 Stop = Callable[[subprocess.Popen[str]], int]
 RUN = "from shop import *; import json; print(json.dumps({}.delay({!r}).get(timeout=20{})))"
 
 
 def start_worker(
-    host: Host, pool: str = "prefork", options: Sequence[str] = (), **environment: str
+    host: Host,
+    pool: str = "prefork",
+    options: Sequence[str] = (),
+    node: str = "critical-1@here",
+    **environment: str,
 ) -> subprocess.Popen[str]:
-    celery = ["-n", "critical-1@here", "-Q", "critical", f"--pool={pool}", "--concurrency=2", "--loglevel=INFO"]
+    celery = ["-n", node, "-Q", "critical", f"--pool={pool}", "--concurrency=2", "--loglevel=INFO"]
     process = host.start("worker", "--app", "shop:app", *options, "--", *celery, **environment)
     assert "STATUS=consuming critical" in host.notifications.wait_for("READY=1")
     return process
@@ -52,6 +56,47 @@ def test_each_line_of_a_task_carries_its_name_and_id(host: Host, stop: Stop, poo
     for text in (f"{name}: charging bad", f"{name}: plain bad", f"{name}: printed bad", f"Task {name} received"):
         assert host.log.count(text) == 1, host.log
     assert f"Task {name} raised unexpected: ValueError('no money')\nTraceback" in host.log
+
+
+#: As many Django projects have it; dictConfig disables every logger that is there already.
+LOGGING = """
+import logging.config
+app.conf.worker_hijack_root_logger = False
+logging.config.dictConfig({
+    "version": 1,
+    "formatters": {"own": {"format": "%(levelname)s| %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "own"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"plain": {"handlers": ["console"], "propagate": False}},
+})
+"""
+#: The journal of these tests instead of systemd's.
+JOURNAL = "from celeryops_runtime.journal import Journal; Journal.__init__.__defaults__ = ({!r},)"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("app", ["", LOGGING], ids=["celerys-logging", "djangos-logging"])
+def test_the_journals_fields_do_not_depend_on_the_applications_logging(
+    host: Host, journald: Journald, stop: Stop, app: str, pool: str
+) -> None:
+    before, loggers, tasks = (host.path / "shop.py").read_text().partition("log, plain =")
+    (host.path / "shop.py").write_text(before + app + loggers + tasks)
+    (host.path / "sitecustomize.py").write_text(JOURNAL.format(str(host.path / "journal")))
+    log = host.path / "log"
+    log.touch()
+    worker = start_worker(host, pool, JOURNAL_STREAM=f"{log.stat().st_dev}:{log.stat().st_ino}")
+    code = "from shop import *; r = charge.delay('bad'); r.get(propagate=False, timeout=20); print(r.id)"
+
+    task_id = host.python(code)
+
+    stop(worker)
+    entries = [each for each in journald.entries() if each.get("CELERY_TASK_ID") == task_id]
+    for text, level in (("received", 6), ("charging bad", 6), ("plain bad", 4), ("printed bad", 4), ("no money", 3)):
+        found = [each for each in entries if text in each["MESSAGE"]]
+        assert [(each["PRIORITY"], each["CELERY_TASK_NAME"], each["CELERY_NODE"]) for each in found] == [
+            (str(level), "shop.charge", "critical-1@here")
+        ], text
+    assert "charging bad" not in host.log
 
 
 def test_a_stop_lets_the_running_task_finish(host: Host, stop: Stop) -> None:

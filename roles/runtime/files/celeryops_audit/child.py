@@ -32,8 +32,8 @@ from urllib.parse import urlsplit
 SETTINGS = (
     "accept_content", "beat_scheduler", "broker_heartbeat", "control_exchange", "event_exchange", "event_queue_prefix",
     "redis_socket_timeout", "result_accept_content", "result_expires", "result_serializer", "task_acks_late",
-    "task_always_eager", "task_create_missing_queues", "task_default_queue", "task_serializer", "task_soft_time_limit",
-    "task_time_limit", "worker_autoscaler", "worker_direct",
+    "task_always_eager", "task_create_missing_queues", "task_default_priority", "task_default_queue", "task_serializer",
+    "task_soft_time_limit", "task_time_limit", "worker_autoscaler", "worker_direct",
 )  # fmt: skip
 TRANSPORT = ("confirm_publish", "read_timeout", "write_timeout", "socket_timeout", "visibility_timeout")
 
@@ -208,24 +208,42 @@ def brokers(app: Any) -> list[dict[str, Any]]:
     return [broker(url, bool(conf.broker_use_ssl), certificate) for url in urls or ["amqp://"]]
 
 
+def queue_name(given: Any) -> str:
+    """The name of a queue, or its text; a broadcast's is made up anew each time, and known by its alias."""
+    name = getattr(given, "name", given)
+    broadcast = getattr(getattr(given, "exchange", None), "type", None) == "fanout"
+    return str((given.alias or given.exchange.name or name) if broadcast else name)
+
+
+def own(conf: Any) -> Any:
+    """What the application says itself, below the settings of a deployment that celeryops_runtime lays over it."""
+    runtime = sys.modules.get("celeryops_runtime.applications")
+    return runtime.own(conf.finalize()) if runtime else conf
+
+
+def own_queues(app: Any) -> list[dict[str, Any]]:
+    """The queues that the application declares, used or not."""
+    return [queue(each) for each in app.amqp.Queues(own(app.conf).get("task_queues") or {}, False).values()]
+
+
 def queue(given: Any) -> dict[str, Any]:
     return {
-        "name": given.name,
+        "name": queue_name(given),
         "exchange": given.exchange.name if given.exchange else "",
         "exchange_type": given.exchange.type if given.exchange else "direct",
         "arguments": {key: str(value) for key, value in (given.queue_arguments or {}).items()},
     }
 
 
-def destination(app: Any, task: Any) -> tuple[str | None, str]:
-    """The queue that a task goes to, and why that cannot be told."""
+def destination(app: Any, task: Any) -> tuple[str | None, str, int | None]:
+    """The queue that a task goes to, why that cannot be told, and the priority with which it goes there."""
     options = {name: value for name in ("queue", "exchange", "routing_key") if (value := getattr(task, name, None))}
     try:
         found = app.amqp.router.route(dict(options), task.name, (), {}, task)
     except Exception as problem:  # of a router that the application brings
-        return None, without_secrets(f"{type(problem).__name__}: {problem}")
-    target = found.get("queue")
-    return (str(getattr(target, "name", target)), "") if target is not None else (None, "it has an exchange of its own")
+        return None, without_secrets(f"{type(problem).__name__}: {problem}"), None
+    target, priority = found.get("queue"), task.priority if task.priority is not None else found.get("priority")
+    return (queue_name(target), "", priority) if target is not None else (None, "it has an exchange of its own", None)
 
 
 def model_of(annotation: Any) -> str:
@@ -263,7 +281,7 @@ def retry_limit(each: Any, retry_kwargs: Mapping[str, Any]) -> int | None:
 
 def task(app: Any, each: Any) -> dict[str, Any]:
     conf = app.conf
-    target, problem = destination(app, each)
+    target, problem, priority = destination(app, each)
     file, line = located(run_of(each)) or ("", 1)
     retry_kwargs = getattr(each, "retry_kwargs", None) or {}
     idempotent = getattr(each, "idempotent", None)
@@ -293,6 +311,7 @@ def task(app: Any, each: Any) -> dict[str, Any]:
         "retried_at_once": retry_kwargs.get("countdown", each.default_retry_delay) == 0,
         "queue": target,
         "queue_problem": problem,
+        "priority": priority,
         "parameters": parameters(each),
     }
 
@@ -333,7 +352,8 @@ def schedule(app: Any) -> list[dict[str, Any]]:
                 "task": str(given.get("task")),
                 "period": period(maybe_schedule(given.get("schedule"))),
                 "expires": options.get("expires") is not None,
-                "queue": str(getattr(target, "name", target)) if target else None,
+                "queue": queue_name(target) if target else None,
+                "priority": options.get("priority"),
             }
         )
     return found
@@ -345,7 +365,7 @@ def routed(app: Any, name: Any) -> Any:
         found = app.amqp.router.route({}, str(name)).get("queue")
     except Exception:  # of a router that the application brings, or of a queue that is not declared
         return None
-    return found if getattr(found, "name", found) != app.conf.task_default_queue else None
+    return found if queue_name(found) != app.conf.task_default_queue else None
 
 
 def routes(app: Any) -> Iterator[tuple[str, str]]:
@@ -368,7 +388,7 @@ def routes(app: Any) -> Iterator[tuple[str, str]]:
     for pattern, route in pairs(app.conf.task_routes):
         target = route.get("queue") if isinstance(route, Mapping) else route
         if target and not callable(target):
-            yield str(getattr(pattern, "pattern", pattern)), str(getattr(target, "name", target))
+            yield str(getattr(pattern, "pattern", pattern)), queue_name(target)
 
 
 def unknown_timezone(app: Any) -> str | None:
@@ -397,6 +417,7 @@ def describe(app: Any, path: str, definitions: Definitions, connections: Connect
     settings["result_expires"] = seconds_of(settings["result_expires"])
     for name in ("accept_content", "result_accept_content"):
         settings[name] = sorted(map(str, settings[name])) if settings[name] is not None else None
+    settings["task_queue_max_priority"] = own(conf).get("task_queue_max_priority")
     settings["unknown_timezone"] = unknown_timezone(app)
     transport = conf.broker_transport_options or {}
     settings["broker_transport_options"] = {name: transport[name] for name in TRANSPORT if name in transport}
@@ -413,6 +434,7 @@ def describe(app: Any, path: str, definitions: Definitions, connections: Connect
         "backend": "disabled" if isinstance(backend, DisabledBackend) else type(backend).__module__.split(".")[-1],
         "backend_unset": not conf.result_backend,
         "queues": declared,
+        "own_queues": own_queues(app),
         "tasks": [task(app, each) for each in listed if not is_celerys(each)],
         "schedule": schedule(app),
         "duplicates": definitions.duplicates(app),

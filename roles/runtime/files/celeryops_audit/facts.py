@@ -56,6 +56,11 @@ class Queue:
     def quorum(self) -> bool:
         return self.arguments.get("x-queue-type") == "quorum"
 
+    @property
+    def broadcast(self) -> bool:
+        """Whether each worker has a queue of its own behind this name, so that all get every message."""
+        return self.exchange_type == "fanout"
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -91,6 +96,7 @@ class Task:
     retried_at_once: bool = False
     queue: str | None = None
     queue_problem: str = ""
+    priority: int | None = None
     parameters: tuple[Parameter, ...] = ()
 
     @property
@@ -121,6 +127,7 @@ class Entry:
     period: float | None = None
     expires: bool = False
     queue: str | None = None
+    priority: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,8 @@ class App:
     #: Nothing is said of a backend; the deployment may, by environment.
     backend_unset: bool = False
     queues: tuple[Queue, ...] = ()
+    #: As the application declares them by itself; a deployment may replace them all.
+    own_queues: tuple[Queue, ...] = ()
     tasks: tuple[Task, ...] = ()
     schedule: tuple[Entry, ...] = ()
     duplicates: tuple[Duplicate, ...] = ()
@@ -168,6 +177,10 @@ class App:
         return "redis" if scheme in ("redis", "rediss", "sentinel") else scheme
 
     @property
+    def broadcasts(self) -> list[str]:
+        return sorted({queue.name for queue in (*self.queues, *self.own_queues) if queue.broadcast})
+
+    @property
     def transport(self) -> Mapping[str, Any]:
         return self.conf.get("broker_transport_options") or {}
 
@@ -182,6 +195,7 @@ class App:
                 **values,
                 "brokers": tuple(made(Broker, each) for each in values["brokers"]),
                 "queues": tuple(made(Queue, each) for each in values["queues"]),
+                "own_queues": tuple(made(Queue, each) for each in values["own_queues"]),
                 "tasks": tuple(Task.of(each) for each in values["tasks"]),
                 "schedule": tuple(made(Entry, each) for each in values["schedule"]),
                 "duplicates": tuple(
@@ -246,6 +260,7 @@ class Plan:
     consumer_timeout: float | None = None
     visibility_renewed: bool = False  # workers tell Redis, again and again, what they still hold
     celerys_names_only: bool = False  # nobody may use others on the broker
+    quorum_queues: bool = False  # whatever the application declares
     nodes: tuple[str, ...] = ()
     beats: int | None = None
     sentry: bool | None = None
@@ -288,6 +303,7 @@ class Plan:
             consumer_timeout=timeout / 1000 if timeout else None,
             visibility_renewed=bool(broker.get("visibility_renewed")),
             celerys_names_only=bool(broker.get("celerys_names_only")),
+            quorum_queues=bool(broker.get("quorum_queues")),
             nodes=tuple(map(str, nodes)),
             beats=None if beats is None else int(beats),
             sentry=values.get("sentry"),

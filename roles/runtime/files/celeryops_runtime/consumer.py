@@ -13,12 +13,13 @@ from kombu import pools
 from celeryops_runtime import delivery, outcomes
 from celeryops_runtime.counts import count
 from celeryops_runtime.options import Options
+from celeryops_runtime.revocations import NONE_KEPT, PAUSE, Revocations
 from celeryops_runtime.warmstop import keep_given
 from celeryops_runtime.watchdog import Watchdog
 
 logger = get_logger(__name__)
 
-#: Seconds between two looks whether results can be stored.
+#: Seconds between two looks whether results can be stored, and what other workers were told to revoke.
 HEED = 1.0
 #: For what the worker itself says (events, heartbeats, replies to remote control): a confirm that a frozen broker
 #: never sends would block the main loop. Messages of tasks keep the app's own options, confirms included.
@@ -63,7 +64,7 @@ def _step(step: Any) -> Any:
     return f"{OneNodeDelayedDelivery.__module__}:{OneNodeDelayedDelivery.__name__}" if replaced else step
 
 
-def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> type:
+def consumer_class(configured: Any, watchdog: Watchdog, options: Options, revocations: Revocations = NONE_KEPT) -> type:
     """The app's consumer class (``worker_consumer``), extended."""
     base: Any = symbol_by_name(configured)
 
@@ -86,6 +87,7 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
         def update_strategies(self) -> None:
             if options.at_most_once:
                 delivery.enforce(self.app)  # tasks that came since the pool started, too
+            revocations.learn()  # the next step takes the first task
             super().update_strategies()
 
         def on_ready(self) -> None:
@@ -100,7 +102,12 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
             if self.hub:
                 if self.heeding:
                     self.heeding.cancel()
-                self.heeding = self.hub.call_repeatedly(HEED, self.heed_outage)
+                self.heeding = self.hub.call_repeatedly(HEED, self.heed)
+
+        def heed(self) -> None:
+            """Take notice of what other processes know."""
+            revocations.learn(PAUSE)
+            self.heed_outage()
 
         def heed_outage(self) -> None:
             """Take no task whose outcome cannot be stored: it would be done, or held, and only be given back."""
@@ -124,15 +131,15 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options) -> typ
 
         def perform_pending_operations(self) -> Any:
             watchdog.ping()  # the loop of transports without an event loop calls this at each turn
-            self.heed_outage()
+            self.heed()
             return super().perform_pending_operations()
 
     Consumer.Blueprint = Blueprint
     return Consumer
 
 
-def install(app: Any, watchdog: Watchdog, options: Options) -> None:
+def install(app: Any, watchdog: Watchdog, options: Options, revocations: Revocations = NONE_KEPT) -> None:
     """Make this app's workers use it."""
-    app.conf.worker_consumer = consumer_class(app.conf.worker_consumer, watchdog, options)
+    app.conf.worker_consumer = consumer_class(app.conf.worker_consumer, watchdog, options, revocations)
     if unconfirmed := chatter(app):
         app.control.mailbox.producer_pool = pools.producers[app.connection_for_write(**unconfirmed)]

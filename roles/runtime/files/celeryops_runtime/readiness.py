@@ -37,7 +37,7 @@ def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...
     def configure_worker(sender: str, instance: Any, **_: Any) -> None:
         # Only now: Celery's consumer keeps the task tracer that it finds when it is imported, and in pools without
         # child processes Sentry sees nothing of a task whose tracer it could not extend before.
-        from celeryops_runtime import consumer, events, masking, warmstop
+        from celeryops_runtime import consumer, events, masking, revocations, warmstop
 
         app = instance.app
         settings.install(app, settings.read(os.environ))  # an app with a loader of its own has none yet
@@ -47,7 +47,7 @@ def _service(watchdog: Watchdog, options: Options) -> tuple[tuple[Any, Any], ...
             events.switch_off(app)
         watchdog.report.status.node = sender
         app.steps["worker"].update({worker_step(watchdog), warmstop.worker_step(watchdog, options.stop_timeout)})
-        consumer.install(app, watchdog, options)
+        consumer.install(app, watchdog, options, revocations.install(os.environ))
         masking.install(app, os.environ)
 
     def before_the_pool_starts(instance: Any, **_: Any) -> None:

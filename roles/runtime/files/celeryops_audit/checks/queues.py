@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
+from collections.abc import Iterator
 
+from celeryops_audit import sources as source
 from celeryops_audit.facts import Queue, Task, names
 from celeryops_audit.registry import Audit, Check, Evidence, Found, Severity, check
 
@@ -26,14 +29,14 @@ def route_without_consumer(check: Check, audit: Audit) -> Found:
     for task in audit.tasks:
         if task.queue_problem and "QueueNotFound" not in task.queue_problem:
             yield check.unknown(f"the queue of {task.name} cannot be told: {task.queue_problem}", task)
-        elif task.queue is not None and task.queue not in consumed:
+        elif task.queue is not None and task.queue not in (*consumed, *audit.loaded.broadcasts):
             yield check.found(
                 f"{task.name} goes to the queue {task.queue!r}, which no worker consumes{hint(task.queue, consumed)}",
                 task,
             )
     of_tasks = {task.queue for task in audit.tasks}
     for pattern, queue in audit.loaded.routes:
-        if queue not in consumed and queue not in of_tasks:
+        if queue not in consumed and queue not in of_tasks and queue not in audit.loaded.broadcasts:
             yield check.found(
                 f"the route {pattern!r} leads to the queue {queue!r}, which no worker consumes{hint(queue, consumed)}",
                 place=audit.loaded.place,
@@ -57,8 +60,10 @@ def hint(word: str, known: list[str]) -> str:
     read=["https://docs.celeryq.dev/en/stable/userguide/configuration.html#task-create-missing-queues"],
 )
 def route_to_undeclared_queue(check: Check, audit: Audit) -> Found:
+    # The remedy would make a work queue of a broadcast, of which is spoken elsewhere.
+    broadcasts = [repr(name) for name in audit.loaded.broadcasts] if audit.plan else []
     for task in audit.tasks:
-        if "QueueNotFound" in task.queue_problem:
+        if "QueueNotFound" in task.queue_problem and not any(name in task.queue_problem for name in broadcasts):
             said = task.queue_problem.partition(": ")[2]
             yield check.found(f"{task.name} cannot be sent: {said}", task)
 
@@ -85,6 +90,104 @@ def queue_not_declared(check: Check, audit: Audit) -> Found:
                     f"the worker {worker.name} consumes the queue {queue!r}, which task_queues does not declare"
                     f"{hint(queue, sorted(declared))}"
                 )
+
+
+@check(
+    "broadcast-on-work-queue",
+    "A broadcast would reach one worker only",
+    severity=Severity.ERROR,
+    evidence=Evidence.PLAN,
+    practice=13,
+    fix="send one task to a queue of each host (an entry of celery_workers for each, with hosts), or make it a command "
+    "of remote control",
+    why="`Broadcast` gives each worker a queue of its own, which is deleted with it, so that all of them run the task. "
+    "The queues of a plan are work queues: they outlive their workers, and hand each message to one of them. With a "
+    "queue of the same name in the plan the task would run once, somewhere.",
+    read=[
+        "https://docs.celeryq.dev/en/stable/userguide/routing.html#broadcast",
+        "https://docs.celeryq.dev/en/stable/userguide/workers.html#writing-your-own-remote-control-commands",
+    ],
+)
+def broadcast_on_work_queue(check: Check, audit: Audit) -> Found:
+    for name in audit.loaded.broadcasts:
+        if audit.plan:
+            yield check.found(
+                f"the queue {name!r} is a broadcast, but the queues of workers hand each message to one worker only",
+                place=audit.loaded.place,
+            )
+        else:
+            yield check.unknown(f"the queue {name!r} is a broadcast; whether the deployment has such takes its plan")
+
+
+def largest_priorities(audit: Audit) -> Iterator[tuple[str, str | None]]:
+    """What asks for queues with priorities, in words, and the queue where it is about one."""
+    app = audit.loaded
+    if most := app.conf.get("task_queue_max_priority"):
+        yield f"task_queue_max_priority is {most}", None
+        return
+    for queue in {each.name: each for each in (*app.queues, *app.own_queues)}.values():
+        if most := queue.arguments.get("x-max-priority"):
+            yield f"the queue {queue.name!r} has x-max-priority {most}", queue.name
+
+
+@check(
+    "priority-not-kept",
+    "Tasks are not run in the order of their priorities",
+    severity=Severity.ERROR,
+    evidence=Evidence.APP,
+    practice=13,
+    fix="remove the priority, and give what is to come first a queue and workers of its own (with celeryops.stack: an "
+    "entry of celery_workers)",
+    why="What a priority means to a quorum queue depends on RabbitMQ: nothing before 4.0; until 4.2 there are two "
+    "levels, 0 to 4 and above, of which it delivers two of the higher for one of the lower; from 4.3 on the larger one "
+    "always comes first. A quorum queue with `x-max-priority` is refused by RabbitMQ before 4.3. Redis has no such "
+    "argument either: there are the priorities 0, 3, 6 and 9, and the smallest comes first.",
+    read=[
+        "https://www.rabbitmq.com/docs/quorum-queues#priorities",
+        "https://docs.celeryq.dev/en/stable/userguide/routing.html#redis-message-priorities",
+    ],
+)
+def priority_not_kept(check: Check, audit: Audit) -> Found:
+    app, place = audit.loaded, audit.loaded.place
+    if app.kind == "redis":
+        for what, _queue in largest_priorities(audit):
+            yield check.found(
+                f"{what}, which Redis does not know: it has the priorities 0, 3, 6 and 9, and 0 comes first",
+                place=place,
+                fix="remove it, and give what is to come first the smallest priority, or a queue of its own",
+            )
+        return
+    planned = bool(audit.plan and audit.plan.quorum_queues)
+    quorum = {queue.name for queue in app.queues if queue.quorum or planned}
+    if app.kind != "amqp" or not quorum:
+        return
+    for what, queue in largest_priorities(audit):
+        if queue is None or queue in quorum or planned:
+            yield check.found(f"{what}, which quorum queues do not know", place=place)
+    usual = app.conf.get("task_default_priority") or 0
+    for task in audit.tasks:
+        if task.queue in quorum and (task.priority or 0) != usual:
+            yield check.found(
+                f"{task.name} has the priority {task.priority}, whose meaning in the quorum queue {task.queue!r} "
+                "depends on the version of RabbitMQ",
+                task,
+            )
+    for entry in app.schedule:
+        if entry.priority is not None and entry.priority != usual:
+            yield check.found(
+                f"the entry {entry.name!r} of the schedule has the priority {entry.priority}, whose meaning in a "
+                "quorum queue depends on the version of RabbitMQ",
+                entry.task,
+                place,
+            )
+    for module, call in audit.sources.calls():
+        given = source.keyword(call, "priority") if source.sends(call) else None
+        if given is not None and not (isinstance(given, ast.Constant) and given.value in (None, usual)):
+            yield check.found(
+                "a task is sent with a priority, whose meaning in a quorum queue depends on the version of RabbitMQ",
+                place=module.at(call),
+                decidable=False,
+            )
 
 
 def delayed(audit: Audit, queue: Queue) -> tuple[list[str], bool]:

@@ -1,0 +1,12 @@
+from celery import Celery
+from kombu import Exchange, Queue
+
+app = Celery("shop", broker="amqp://shop@localhost")
+tasks = Exchange("tasks", type="topic")
+app.conf.task_queues = [Queue("celery", tasks, "celery", queue_arguments={"x-queue-type": "quorum"})]
+app.conf.task_default_exchange, app.conf.task_default_exchange_type = "tasks", "topic"
+
+
+@app.task(priority=9)
+def charge(order_id):
+    return order_id

@@ -1,0 +1,15 @@
+from celery import Celery
+from kombu import Exchange, Queue
+
+app = Celery("shop", broker="amqp://shop@localhost")
+tasks = Exchange("tasks", type="topic")
+app.conf.task_queues = [Queue("celery", tasks, "celery", queue_arguments={"x-queue-type": "quorum"})]
+app.conf.task_default_exchange, app.conf.task_default_exchange_type = "tasks", "topic"
+app.conf.beat_schedule = {
+    "charge": {"task": "bad_schedule.charge", "schedule": 60.0, "args": [1], "options": {"priority": 9, "expires": 50}}
+}
+
+
+@app.task
+def charge(order_id):
+    return order_id

@@ -177,6 +177,7 @@ PARTS = (
     Part("rotation", "full", "every secret is replaced while everything runs", OPERATIONS),
     Part("restore", "full", "a backup is restored onto a fresh host, and over data", OPERATIONS),
     Part("elsewhere", "full", "a broker that somebody else runs: used, or refused with a sentence", OPERATIONS),
+    Part("application", "full", "an application with settings, routes and a logging of its own", OPERATIONS),
     Part("result-faults", "full", "no accepted task is lost: the result backend fails", FAULTS),
     Part("redis-faults", "full", "no accepted task is lost: one Redis as the broker", FAULTS),
     Part("sentinel-faults", "full", "no accepted task is lost: three Redis with Sentinel as the broker", FAULTS),

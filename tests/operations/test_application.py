@@ -106,6 +106,24 @@ def test_beat_says_what_it_does_now(machines: Machines) -> None:
     until(lambda: status() != before)
 
 
+@pytest.mark.parametrize("user", ["", "nobody@"])
+def test_a_result_backend_that_refuses_the_login_is_no_worker_s(machines: Machines, user: str) -> None:
+    state = (
+        "systemctl show --property=Id,MainPID 'celery-*'; sha256sum /etc/celery/credentials/* /etc/celery/settings.json"
+    )
+    before = machines.run(state)
+    outcome = machines.playbook(
+        *("playbooks/facts.yml", "playbooks/app.yml", "playbooks/workers.yml"),
+        check=False,
+        celery_result_backend=f"redis://{user}127.0.0.1:6379/1",
+        celery_result_password="wrong-password-of-a-test",
+    )
+    assert outcome.code != 0
+    assert f"The result backend redis://{user.replace('@', '')}:**@127.0.0.1:6379/1 refuses the login (" in outcome.said
+    assert "wrong-password-of-a-test" not in outcome.output
+    assert machines.run(state) == before
+
+
 def test_commands_of_a_release(machines: Machines) -> None:
     """What was built is part of the release; what comes after it comes after each switch, also one back."""
     first = machines.run("readlink /opt/celery/app/current").strip()

@@ -53,14 +53,14 @@ def fine() -> str:
 
 @app.task(name="odd.by_function", bind=True)
 def by_function(self: Any) -> str:
-    """Where its message came from."""
-    return str(self.request.delivery_info["routing_key"])
+    """Which worker runs it."""
+    return str(self.request.hostname)
 
 
 @app.task(name="odd.by_attribute", bind=True, queue="heavy", routing_key="of.nobody")
 def by_attribute(self: Any) -> str:
     """The same."""
-    return str(self.request.delivery_info["routing_key"])
+    return str(self.request.hostname)
 
 
 @app.task(name="odd.retried", bind=True, max_retries=1)
@@ -68,7 +68,7 @@ def retried(self: Any) -> str:
     """The same, after a retry with a delay."""
     if not self.request.retries:
         raise self.retry(countdown=1)
-    return str(self.request.delivery_info["routing_key"])
+    return str(self.request.hostname)
 
 
 @app.task(name="odd.says")

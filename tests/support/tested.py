@@ -79,10 +79,10 @@ class Part:
         return [path for path in paths if path.is_symlink() or path.is_file()]
 
     def content(self) -> str:
-        """A hash of these files; a README says nothing about what works."""
+        """A hash of these files; a page says nothing about what works, unless it is a guide, which is followed."""
         digest = hashlib.sha256()
         for path in self.files():
-            if path.suffix != ".md":
+            if path.suffix != ".md" or "guides" in path.parts:
                 content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
                 digest.update(f"{path.relative_to(ROOT)}\0".encode() + content + b"\0")
         return digest.hexdigest()[:16]
@@ -178,6 +178,12 @@ PARTS = (
     Part("restore", "full", "a backup is restored onto a fresh host, and over data", OPERATIONS),
     Part("elsewhere", "full", "a broker that somebody else runs: used, or refused with a sentence", OPERATIONS),
     Part("application", "full", "an application with settings, routes and a logging of its own", OPERATIONS),
+    Part(
+        "django",
+        "full",
+        "the guide for a Django project is followed on a fresh machine; PostgreSQL ends among running tasks",
+        ("docs/guides", "examples/bookshop", "tests/support/guides.py", "tests/operations", "tests/testinfra"),
+    ),
     Part("result-faults", "full", "no accepted task is lost: the result backend fails", FAULTS),
     Part("redis-faults", "full", "no accepted task is lost: one Redis as the broker", FAULTS),
     Part("sentinel-faults", "full", "no accepted task is lost: three Redis with Sentinel as the broker", FAULTS),

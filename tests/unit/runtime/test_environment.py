@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from ansible_collections.celeryops.stack.plugins.module_utils import celery_names
@@ -88,3 +89,25 @@ def test_what_an_application_may_not_change_is_as_celery_has_it() -> None:
     neutral = planning.NEUTRAL | planning.NEUTRAL_RABBITMQ
     assert neutral == {name: DEFAULTS[name] for name in neutral}
     assert neutral.items() <= planning.make_plan(DECLARED)["settings"].items()
+
+
+@pytest.mark.parametrize(
+    ("home", "state", "given"),
+    [
+        ("{path}/hidden", "{path}/state:{path}/state/beat", "{path}/state"),
+        ("", "{path}/state", "{path}/state"),
+        ("{path}", "{path}/state", "{path}"),
+        ("{path}/hidden", "", "{path}/hidden"),
+    ],
+)
+def test_a_home_that_nobody_may_enter_is_replaced(tmp_path: Path, home: str, state: str, given: str) -> None:
+    environ = {"HOME": home.format(path=tmp_path), "STATE_DIRECTORY": state.format(path=tmp_path)}
+    environment.give_home(environ)
+    assert environ["HOME"] == given.format(path=tmp_path)
+
+
+def test_a_process_of_the_application_has_it(host: Host) -> None:
+    show = "import os; print('home is', os.environ['HOME'])"
+    process = host.start("exec", "--", "python", "-c", show, HOME="/nowhere", STATE_DIRECTORY=str(host.path))
+    assert process.wait(timeout=20) == 0, host.log
+    assert f"home is {host.path}" in host.log

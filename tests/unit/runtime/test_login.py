@@ -105,6 +105,11 @@ def test_the_application_s_own_result_backend_is_not_looked_for_in_the_inventory
     assert "celery_result" not in said
 
 
+def test_one_without_an_address_is_called_by_its_name(ask: Ask, backend: type[Results]) -> None:
+    backend.error = ConnectionRefusedError(111, "refused")
+    assert "The result backend results does not answer" in ask("results")
+
+
 def test_who_is_just_restarted_is_asked_again(ask: Ask, backend: type[Results]) -> None:
     backend.error, backend.times = NoConnection("loading"), 2
     assert ask() == ""

@@ -38,16 +38,20 @@ def test_a_result_is_of_this_state_of_an_older_one_or_not_there() -> None:
 
 
 def test_a_changed_file_makes_the_result_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, page = tmp_path / "role.yml", tmp_path / "README.md"
+    file, page, guide = (tmp_path / name for name in ("role.yml", "README.md", "guides/django.md"))
     monkeypatch.setattr(tested, "ROOT", tmp_path)
-    monkeypatch.setattr(Part, "files", lambda _: [file, page])
-    for path in (file, page):
+    monkeypatch.setattr(Part, "files", lambda _: [file, page, guide])
+    guide.parent.mkdir()
+    for path in (file, page, guide):
         path.write_text("before")
     before = PARTS[0].content()
     page.write_text("words are no proof")
     assert PARTS[0].content() == before
     file.write_text("after")
-    assert PARTS[0].content() != before
+    after = PARTS[0].content()
+    assert after != before
+    guide.write_text("what is followed")
+    assert PARTS[0].content() != after
 
 
 def test_only_what_passed_in_this_state_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,7 @@ def main(argv: Sequence[str]) -> int:
                 f"celeryops: these variables would undo the plan and do not apply: {', '.join(undoing)}.",
                 file=sys.stderr,
             )
+        environment.give_home(os.environ)
         settings.read(os.environ)  # Celery swallows errors at the places where they are read again
         os.environ["CELERY_LOADER"] = LOADER
         match options.command:

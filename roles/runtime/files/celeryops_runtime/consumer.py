@@ -114,14 +114,14 @@ def consumer_class(configured: Any, watchdog: Watchdog, options: Options, revoca
             since = outcomes.OUTAGE.since
             if since and not self.paused:
                 self.paused = True
-                backend, why = self.app.backend.as_uri(), outcomes.OUTAGE.why
+                backend, why = outcomes.place(self.app), outcomes.OUTAGE.why
                 logger.error("Results cannot be stored in %s, so no task is taken until they can: %s", backend, why)
                 watchdog.holding(f"waiting for the result backend {backend}")
                 outcomes.await_end(self.app)
                 self.task_consumer.cancel()
             elif self.paused and not since:
                 self.paused = False
-                logger.warning("Results can be stored again in %s", self.app.backend.as_uri())
+                logger.warning("Results can be stored again in %s", outcomes.place(self.app))
                 self.task_consumer.consume()
                 watchdog.consuming(self.app.amqp.queues.consume_from)
 

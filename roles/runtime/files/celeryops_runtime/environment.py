@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Variables of the environment that would undo the plan: taken away before Celery reads them.
+"""The environment of a process, put right before the application reads it.
+
+Variables that would undo the plan are taken away.
 
 Celery's own command takes every option of its worker and beat from ``CELERY_WORKER_*`` and ``CELERY_BEAT_*``:
 ``CELERY_WORKER_PURGE`` would empty the queues. ``REMAP_SIGTERM`` makes of a stop one that kills running tasks.
 An inventory that sets one is refused; they may come from elsewhere, such as systemd's own environment.
 """
 
+import os
 import re
 from collections.abc import Iterable, MutableMapping
 
@@ -27,3 +30,14 @@ def clean(environ: MutableMapping[str, str]) -> list[str]:
     for name in found:
         del environ[name]
     return found
+
+
+def give_home(environ: MutableMapping[str, str]) -> None:
+    """Where the sandbox hides the user's home directory, the unit's own directory takes its place.
+
+    Libraries look for files of their own in there and pass over what is missing, but not what they may not enter:
+    libpq connects to no PostgreSQL over TLS then.
+    """
+    directory = environ.get("STATE_DIRECTORY", "").split(os.pathsep)[0]
+    if directory and not os.access(environ.get("HOME", ""), os.X_OK):
+        environ["HOME"] = directory

@@ -66,7 +66,7 @@ def results(app: Any, planned: bool) -> str:
             break
         except Exception as error:
             if time.monotonic() >= end or _kinds(error).intersection((*_REFUSED, *_FORBIDDEN)):
-                return refusal(backend.as_uri(), error, planned)
+                return refusal(outcomes.place(app), error, planned)
         time.sleep(PAUSE)
     return ""
 

@@ -144,6 +144,11 @@ def ask(backend: Any) -> None:
             backend.forget(name)
 
 
+def place(app: Any) -> str:
+    """Where this app's results are: an address, or the name of a backend that has none, such as django-db."""
+    return str(app.backend.as_uri() or app.conf.result_backend)
+
+
 def _answers(backend: Any) -> bool:
     if backend.as_uri() == "rpc://":  # its way is the broker's, and it would tell the caller
         return True

@@ -107,22 +107,15 @@ class Operator:
 
     inventory: str
 
-    def start(self, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
-        given = ["--inventory", self.inventory, "-e", json.dumps(variables)]
-        command = [ANSIBLE, f"playbooks/{playbook}.yml", *given, *options]
+    def start(self, playbook: str, **variables: Any) -> subprocess.Popen[str]:
+        command = [ANSIBLE, f"playbooks/{playbook}.yml", "--inventory", self.inventory, "-e", json.dumps(variables)]
         environment = {**os.environ, "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))}
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
-    def run(self, playbook: str, *options: str, **variables: Any) -> tuple[int, str]:
-        return finish(self.start(playbook, *options, **variables))
-
-    def variable(self, name: str) -> Any:
-        """What the inventory says."""
-        command = [str(Path(ANSIBLE).with_name("ansible-inventory")), "--inventory", self.inventory, "--list"]
-        listed = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-        return next(given[name] for given in listed["_meta"]["hostvars"].values() if name in given)
+    def run(self, playbook: str, **variables: Any) -> tuple[int, str]:
+        return finish(self.start(playbook, **variables))
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -170,54 +163,6 @@ def test_a_release(name: str, operator: Operator, shop: Path) -> None:
         assert sentence in said(output)
     assert "The old release is in use on every host, because:" in said(output)
     assert output.count("Traceback") <= 1, "it is shown again and again"
-
-
-@pytest.mark.usefixtures("old_release_runs")
-def test_site_that_the_audit_refuses_writes_nothing_that_a_process_reads(
-    operator: Operator, shop: Path, on_host: Callable[[str], str]
-) -> None:
-    """Neither settings nor credentials: a worker that restarts now starts as before."""
-    files = "sha256sum /etc/celery/settings.json /etc/celery/credentials/*.json"
-    before = on_host(files)
-    with (shop / "shop/celery.py").open("a") as opened:
-        opened.write("\napp.conf.task_always_eager = True\n")
-
-    code, output = operator.run(
-        "site",
-        app_source=str(shop),
-        celery_settings={"result_expires": 3601},
-        celery_secret_environment={"ADDED": "value-of-a-test"},
-        celery_audit_accept=[],
-    )
-
-    assert code != 0
-    assert "task_always_eager is on" in said(output)
-    assert on_host(files) == before
-    assert on_host("ls -d /run/celery-next.* 2>/dev/null || echo gone") == "gone\n"
-
-
-@pytest.mark.usefixtures("old_release_runs")
-def test_check_mode_knows_the_queue_that_is_added(operator: Operator, shop: Path) -> None:
-    """The audit holds the application against the settings that would be written."""
-    with (shop / "shop/celery.py").open("a") as opened:
-        opened.write('\napp.conf.task_routes["shop.tasks.tick"] = {"queue": "added"}\n')
-    workers = operator.variable("celery_workers")
-    code, output = operator.run("site", "--check", app_source=str(shop), celery_workers={**workers, "added": {}})
-    assert code == 0, output
-
-
-@pytest.mark.usefixtures("old_release_runs")
-@pytest.mark.parametrize("playbook", ["site", "rollback", "drain"])
-def test_another_deployment_does_not_take_the_host(
-    playbook: str, operator: Operator, on_host: Callable[[str], str]
-) -> None:
-    changed = "find /etc /opt/celery -type f -printf '%p %u %m %T@\\n' | sort"
-    before = on_host(changed)
-    code, output = operator.run(playbook, celery_app="blog.celery:app", queue="bulk")
-    assert code != 0
-    assert "he host is that of the deployment 'shop.celery:app'" in said(output)
-    assert "write 'celery_replaces: shop.celery:app'" in said(output)
-    assert on_host(changed) == before
 
 
 @pytest.mark.usefixtures("old_release_runs")

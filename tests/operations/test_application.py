@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from operating import Machines
+from operating import ROOT, Machines
 
+#: What a process of the deployment reads, and which processes there are.
+STATE = "systemctl show --property=Id,MainPID 'celery-*'; sha256sum /etc/celery/credentials/* /etc/celery/settings.json"
 UNIT = "celery-worker-default@1.service"
 
 
@@ -110,10 +114,7 @@ def test_beat_says_what_it_does_now(machines: Machines) -> None:
 
 @pytest.mark.parametrize("user", ["", "nobody@"])
 def test_a_result_backend_that_refuses_the_login_is_no_worker_s(machines: Machines, user: str) -> None:
-    state = (
-        "systemctl show --property=Id,MainPID 'celery-*'; sha256sum /etc/celery/credentials/* /etc/celery/settings.json"
-    )
-    before = machines.run(state)
+    before = machines.run(STATE)
     outcome = machines.playbook(
         *("playbooks/facts.yml", "playbooks/app.yml", "playbooks/workers.yml"),
         check=False,
@@ -123,7 +124,55 @@ def test_a_result_backend_that_refuses_the_login_is_no_worker_s(machines: Machin
     assert outcome.code != 0
     assert f"The result backend redis://{user.replace('@', '')}:**@127.0.0.1:6379/1 refuses the login (" in outcome.said
     assert "wrong-password-of-a-test" not in outcome.output
-    assert machines.run(state) == before
+    assert machines.run(STATE) == before
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of the application, to be changed."""
+    return Path(shutil.copytree(ROOT / "molecule/application/app", tmp_path / "app"))
+
+
+def add(source: Path, line: str) -> None:
+    with (source / "odd.py").open("a") as opened:
+        opened.write(f"\n{line}\n")
+
+
+def test_site_that_the_audit_refuses_writes_nothing_that_a_process_reads(machines: Machines, source: Path) -> None:
+    """Neither settings nor credentials: a worker that restarts now starts as before."""
+    add(source, "app.conf.task_always_eager = True")
+    before = machines.run(STATE)
+    outcome = machines.playbook(
+        "site.yml",
+        check=False,
+        app_source=str(source),
+        celery_settings={"result_expires": 3601},
+        celery_secret_environment={"ADDED": "value-of-a-test"},
+    )
+    assert outcome.code != 0
+    assert "task_always_eager is on" in outcome.said
+    assert machines.run(STATE) == before
+    assert machines.run("ls -d /run/celery-next.* 2>/dev/null || echo gone") == "gone\n"
+
+
+def test_check_mode_knows_the_queue_that_is_added(machines: Machines, source: Path) -> None:
+    """The audit holds the application against the settings that would be written."""
+    add(source, 'app.conf.task_routes = {"odd.fine": {"queue": "added"}}')
+    workers = {**machines.variables["celery_workers"], "added": {"soft_time_limit": 40, "time_limit": 60}}
+    machines.playbook("site.yml", "--check", app_source=str(source), celery_workers=workers)
+
+
+@pytest.mark.parametrize(
+    "playbook", ["site.yml", "playbooks/rollback.yml", "playbooks/workers.yml", "playbooks/drain.yml"]
+)
+def test_another_deployment_does_not_take_the_host(machines: Machines, playbook: str) -> None:
+    changed = "find /etc /opt/celery -type f -printf '%p %u %m %T@\\n' | sort"
+    before = machines.run(changed)
+    outcome = machines.playbook(playbook, check=False, celery_app="blog:app", queue="heavy")
+    assert outcome.code != 0
+    assert "he host is that of the deployment 'odd:app'" in outcome.said
+    assert "write 'celery_replaces: odd:app'" in outcome.said
+    assert machines.run(changed) == before
 
 
 def test_commands_of_a_release(machines: Machines) -> None:

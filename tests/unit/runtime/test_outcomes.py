@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from amqp.exceptions import MessageNacked
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, _state, beat, chord, signals, signature
 from celery.app import trace
@@ -24,6 +25,7 @@ from celeryops_runtime.notify import Notifier
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
 from kombu.connection import ConnectionPool
+from kombu.exceptions import OperationalError as NotSent
 from redis.exceptions import AuthenticationError, OutOfMemoryError
 from redis.exceptions import ConnectionError as NoConnection
 
@@ -292,6 +294,13 @@ def test_a_silent_backend_is_left_before_the_hard_limit(place: Place, run: Run, 
     assert time.monotonic() - began < LIMIT
 
 
+@pytest.mark.parametrize("track_started", [False, True])
+def test_what_one_process_learns_of_a_silent_backend_all_know(place: Place, run: Run, track_started: bool) -> None:
+    away(place, hangs=True)
+    assert goes_back(run(track_started=track_started))
+    assert outcomes.OUTAGE.since, "or each task would go back again and again, until it is among the dead"
+
+
 def test_the_soft_limit_does_not_end_the_waiting(place: Place, run: Run) -> None:
     away(place, SoftTimeLimitExceeded(), times=1)
     assert run().info is None
@@ -328,6 +337,35 @@ def test_a_state_of_the_tasks_own_only_informs(place: Place, run: Run) -> None:
         place.error = None
 
     assert run(body).info is None
+
+
+def test_an_outcome_that_the_code_stores_itself_ends_no_task_that_cannot_go_back(place: Place, run: Run) -> None:
+    ran: list[str] = []
+    away(place)
+
+    def body(self: Any) -> None:
+        self.update_state(state="SUCCESS", meta=42)
+        ran.append("on")
+
+    assert not goes_back(run(body, acks_late=False))
+    assert ran == ["on"]
+
+
+@pytest.mark.parametrize("error", [MessageNacked(), NotSent("nobody listens")], ids=repr)
+def test_a_failed_tasks_callback_that_cannot_be_sent_brings_the_task_back(
+    app: Celery, run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    @app.task(name="x.told", shared=False)  # type: ignore[untyped-decorator]
+    def told(task_id: str) -> None:
+        """With one argument it is sent, with more it is called at once."""
+
+    monkeypatch.setattr(AMQP, "send_task_message", property(lambda _: refuse))
+    result = run(fail, request={"errbacks": [dict(told.s())]}, time_limit=10)
+    assert goes_back(result)
+    assert not outcomes.OUTAGE.since, "the backend is not at fault"
 
 
 def test_a_task_that_sends_another_need_not_hear_of_its_result(

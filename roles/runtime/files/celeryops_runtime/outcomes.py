@@ -113,9 +113,13 @@ class Run:
     backend: Any = None
     patience: float = 0.0
 
+    def is_over(self) -> bool:
+        """Whether the backend has taken as long as it may."""
+        return time.monotonic() >= self.patience
+
     def may_go_on(self, why: str) -> None:
         """Nothing, while the backend may take."""
-        if time.monotonic() >= self.patience:
+        if self.is_over():
             raise GoBack(f"the result backend stores nothing: {OUTAGE.why or why}")
 
 
@@ -181,6 +185,8 @@ def insist(operation: Callable[[], T], plain: tuple[type[BaseException], ...] = 
             raise
         except Exception as raised:  # a time limit that strikes, too
             error = raised
+        if run.is_over():  # a silent one may take all the time there is: nobody else is to wait as long
+            OUTAGE.begin(error)
         run.may_go_on(said(error))
         tries = tries + 1 if _answers(run.backend) else 0
         if tries == TRIES:
@@ -266,7 +272,7 @@ def _storing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
         run = _here.run
         if run is None or run.backend is not None:
             return operation()
-        if state in states.READY_STATES:
+        if state in states.READY_STATES and run.goes_back:
             return _store(backend, operation)
         try:
             return _store(backend, operation, BRIEF)
@@ -313,6 +319,20 @@ def _giving_up(fail: Callable[..., Any]) -> Callable[..., Any]:
     return failed
 
 
+def _sending(send: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(send)
+    def sent(*args: Any, **kwargs: Any) -> Any:
+        """A failed task's callbacks that the broker does not take are no fault of the backend, nor of the result."""
+        try:
+            return send(*args, **kwargs)
+        except UNPUBLISHED as error:
+            if _here.run and _here.run.goes_back:
+                raise GoBack(f"what follows it could not be sent: {said(error)}") from error
+            raise
+
+    return sent
+
+
 def _calling(prepare: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(prepare)
     def prepared(*args: Any, **kwargs: Any) -> Any:
@@ -338,6 +358,7 @@ def keep(backend: Any) -> Any:
         "store_result": partial(_storing, backend),
         "_get_task_meta_for": _reading,
         "chord_error_from_stack": _giving_up,
+        "_call_task_errbacks": _sending,
         "on_task_call": _calling,
     }
     for name, extend in extended.items():

@@ -11,6 +11,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery
 from celery.backends.base import KeyValueStoreBackend
 from celeryops_runtime import cli, login, objects, outcomes
+from celeryops_runtime.deadline import ended_in
 from celeryops_runtime.errors import ConfigurationError
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError
@@ -113,6 +114,15 @@ def test_one_without_an_address_is_called_by_its_name(ask: Ask, backend: type[Re
 def test_who_is_just_restarted_is_asked_again(ask: Ask, backend: type[Results]) -> None:
     backend.error, backend.times = NoConnection("loading"), 2
     assert ask() == ""
+
+
+def test_one_that_celery_would_ask_without_end_is_told_as_well(
+    ask: Ask, backend: type[Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Results, "exception_safe_to_retry", lambda self, error: True)
+    backend.error = ConnectionRefusedError(111, "refused")
+    with ended_in(5):
+        assert "does not answer ([Errno 111] refused)" in ask(settings={"result_backend_always_retry": True})
 
 
 def test_who_refuses_is_not_asked_again(ask: Ask, backend: type[Results]) -> None:

@@ -18,9 +18,10 @@ from celery.app.amqp import AMQP
 from celery.app.task import Task
 from celery.backends.base import KeyValueStoreBackend
 from celery.backends.rpc import RPCBackend
-from celery.exceptions import Reject
+from celery.exceptions import BackendGetMetaError, Reject
 from celery.worker.consumer import consumer
 from celeryops_runtime import outcomes, readiness, retry
+from celeryops_runtime.deadline import ended_in
 from celeryops_runtime.notify import Notifier
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
@@ -305,6 +306,35 @@ def test_the_soft_limit_does_not_end_the_waiting(place: Place, run: Run) -> None
     away(place, SoftTimeLimitExceeded(), times=1)
     assert run().info is None
     assert place.state() == "SUCCESS"
+
+
+@pytest.fixture
+def repeating(app: Celery, backend: type) -> Any:
+    """Asked again and again by Celery itself, as an application may want it."""
+
+    class Repeating(backend):  # type: ignore[misc, valid-type]
+        def exception_safe_to_retry(self, error: Exception) -> bool:
+            return isinstance(error, OSError)
+
+    app.conf.result_backend_always_retry = True
+    app._local.backend = outcomes.keep(Repeating(app=app))
+    return app.backend
+
+
+@pytest.mark.usefixtures("repeating")
+@pytest.mark.parametrize("track_started", [False, True])
+def test_a_backend_that_celery_asks_without_end_is_known_to_be_away(
+    place: Place, run: Run, track_started: bool
+) -> None:
+    away(place)
+    assert goes_back(run(track_started=track_started))
+    assert outcomes.OUTAGE.why == "ConnectionRefusedError: nobody listens"
+
+
+def test_the_main_process_does_not_ask_without_end(place: Place, repeating: Any) -> None:
+    away(place)
+    with pytest.raises(BackendGetMetaError), ended_in(2):
+        repeating.get_state(TASK)
 
 
 def test_what_ignores_its_result_needs_no_backend(place: Place, run: Run) -> None:

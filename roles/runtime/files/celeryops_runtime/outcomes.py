@@ -32,7 +32,7 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import signals, states
 from celery.app.trace import TraceInfo, trace_ok_t
-from celery.exceptions import InvalidTaskError, Reject
+from celery.exceptions import BackendError, InvalidTaskError, Reject
 from celery.utils.log import get_logger
 from kombu.exceptions import EncodeError, OperationalError
 
@@ -56,8 +56,14 @@ _MARKS = ("mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked")
 _CHORD = ("apply_chord", "set_chord_size")
 
 
+def cause(error: BaseException) -> BaseException:
+    """What a backend met that Celery asked several times (``result_backend_always_retry``, and always SQLAlchemy's)."""
+    return error.__cause__ if isinstance(error, BackendError) and error.__cause__ else error
+
+
 def said(error: BaseException) -> str:
     """An error in words; redis-py's ``repr`` shows only its kind, and its text the command with all that was stored."""
+    error = cause(error)
     if isinstance(error, SoftTimeLimitExceeded):
         return "it does not answer in time"
     return f"{type(error).__name__}: {str(error).rpartition('of pipeline caused error: ')[2]}"
@@ -139,8 +145,14 @@ def _within(run: Run | None) -> Iterator[None]:
         _here.run = before
 
 
+def _limit(backend: Any) -> None:
+    """Celery may be told to ask a backend without end, in the main process too; what waits here knows until when."""
+    backend.max_retries = min(TRIES, TRIES if backend.max_retries is None else backend.max_retries)
+
+
 def ask(backend: Any) -> None:
     """Let this backend keep something small, and forget it; an error says why it cannot."""
+    _limit(backend)
     name = f"celeryops-{uuid4()}"
     with _within(None):  # here a failure is the answer, nothing to wait for
         backend.store_result(name, None, states.PENDING)
@@ -352,6 +364,7 @@ def keep(backend: Any) -> Any:
     """Let no failure of this backend end in the loss of a task; not every backend does everything."""
     if "store_result" in vars(backend):
         return backend
+    _limit(backend)
     extended: dict[str, Callable[[Any], Any]] = {
         **{name: partial(_marking, backend, name) for name in _MARKS},
         **dict.fromkeys(_CHORD, partial(_needing, backend)),

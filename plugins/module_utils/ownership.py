@@ -32,8 +32,8 @@ def problem(mark: Mapping[str, Any], names: Collection[str]) -> str | None:
     )
     if not known:
         return (
-            f"the host is that of the deployment '{other}'{which}, and this one has no name, so it could be another; use "
-            f"another host, or, where it is the same one, write 'celery_deployment: {other}'"
+            f"the host is that of the deployment '{other}'{which}, and this one has no name, so it could be another; "
+            f"use another host, or, where it is the same one, write 'celery_deployment: {other}'"
         )
     return (
         f"the host is that of the deployment '{other}'{which}, and this one, '{known[0]}', would take its place; use "

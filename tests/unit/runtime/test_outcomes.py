@@ -21,7 +21,7 @@ from celery.backends.rpc import RPCBackend
 from celery.exceptions import BackendGetMetaError, Reject
 from celery.worker.consumer import consumer
 from celeryops_runtime import outcomes, readiness, retry
-from celeryops_runtime.deadline import ended_in
+from celeryops_runtime.deadline import MARGIN, ended_in
 from celeryops_runtime.notify import Notifier
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
@@ -255,6 +255,21 @@ def test_while_others_cannot_store_no_task_begins_that_would_have_to(run: Run, r
     assert run(ignore_result=True).info is None
     assert run(request={"ignore_result": True}).info is None
     assert ran == ["began", "began"]
+
+
+def test_what_goes_back_is_not_handed_out_again_at_once(run: Run) -> None:
+    outcomes.OUTAGE.begin(ERRORS[0])
+    began = time.monotonic()
+    assert goes_back(run())
+    assert LIMIT - MARGIN <= time.monotonic() - began < LIMIT
+
+
+def test_it_waits_no_longer_than_the_backend_is_away(run: Run) -> None:
+    outcomes.OUTAGE.begin(ERRORS[0])
+    began = time.monotonic()
+    threading.Timer(0.2, outcomes.OUTAGE.end).start()
+    assert goes_back(run(time_limit=60))
+    assert 0.2 <= time.monotonic() - began < 30
 
 
 # --- after it ---------------------------------------------------------------------------------------------------------

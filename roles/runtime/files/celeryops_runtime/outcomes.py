@@ -118,6 +118,8 @@ class Run:
     #: The backend that is just asked to store, and until when it may take.
     backend: Any = None
     patience: float = 0.0
+    #: Whether it waits for another run, and not for the backend.
+    waiting: bool = False
 
     def is_over(self) -> bool:
         """Whether the backend has taken as long as it may."""
@@ -191,13 +193,14 @@ def insist(operation: Callable[[], T], plain: tuple[type[BaseException], ...] = 
         return operation()
     tries = 0
     while True:
+        run.waiting = False
         try:
             return operation()
         except plain:
             raise
         except Exception as raised:  # a time limit that strikes, too
             error = raised
-        if run.is_over():  # a silent one may take all the time there is: nobody else is to wait as long
+        if run.is_over() and not run.waiting:  # a silent one may take all the time there is: nobody else is to wait as long
             OUTAGE.begin(error)
         run.may_go_on(said(error))
         tries = tries + 1 if _answers(run.backend) else 0
@@ -240,6 +243,7 @@ def may_wait() -> bool:
     run = _here.run
     if run is None or run.backend is None:
         return False
+    run.waiting = True
     run.may_go_on("another run of its chord's last part has not sent the body")
     return True
 

@@ -62,11 +62,15 @@ def cause(error: BaseException) -> BaseException:
 
 
 def said(error: BaseException) -> str:
-    """An error in words; redis-py's ``repr`` shows only its kind, and its text the command with all that was stored."""
+    """An error in words, without what was to be stored.
+
+    redis-py's ``repr`` shows only its kind, its text the whole command, and SQLAlchemy's the values of the statement.
+    """
     error = cause(error)
     if isinstance(error, SoftTimeLimitExceeded):
         return "it does not answer in time"
-    return f"{type(error).__name__}: {str(error).rpartition('of pipeline caused error: ')[2]}"
+    text = str(error).rpartition("of pipeline caused error: ")[2].partition("\n[SQL: ")[0]
+    return f"{type(error).__name__}: {text}"
 
 
 class GoBack(BaseException):
@@ -200,7 +204,7 @@ def insist(operation: Callable[[], T], plain: tuple[type[BaseException], ...] = 
             raise
         except Exception as raised:  # a time limit that strikes, too
             error = raised
-        if run.is_over() and not run.waiting:  # a silent one may take all the time there is: nobody else is to wait as long
+        if run.is_over() and not run.waiting:  # a silent one may take all the time there is, once for all
             OUTAGE.begin(error)
         run.may_go_on(said(error))
         tries = tries + 1 if _answers(run.backend) else 0

@@ -174,7 +174,7 @@ def test_the_command_has_its_options() -> None:
 def test_an_error_is_told_without_what_was_to_be_stored() -> None:
     error = OutOfMemoryError("Command # 1 (SETEX key 86400 s3cret-pw) of pipeline caused error: no memory")
     assert outcomes.said(error) == "OutOfMemoryError: no memory"
-    error = OperationalError("(psycopg.errors.DiskFull) no space left\n[SQL: UPDATE x]\n[parameters: {'r': 's3cret-pw'}]")
+    error = OperationalError("(psycopg.errors.DiskFull) no space left\n[SQL: UPDATE x]\n[parameters: ('s3cret-pw',)]")
     assert outcomes.said(error) == "OperationalError: (psycopg.errors.DiskFull) no space left"
     assert outcomes.said(OperationalError("gone")) == "OperationalError: gone"
     assert outcomes.said(SoftTimeLimitExceeded()) == "it does not answer in time"

@@ -26,6 +26,7 @@ from celeryops_runtime.notify import Notifier
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
 from kombu.connection import ConnectionPool
+from kombu.exceptions import EncodeError
 from kombu.exceptions import OperationalError as NotSent
 from redis.exceptions import AuthenticationError, OutOfMemoryError
 from redis.exceptions import ConnectionError as NoConnection
@@ -317,8 +318,9 @@ def test_what_one_process_learns_of_a_silent_backend_all_know(place: Place, run:
     assert outcomes.OUTAGE.since, "or each task would go back again and again, until it is among the dead"
 
 
-def test_the_soft_limit_does_not_end_the_waiting(place: Place, run: Run) -> None:
-    away(place, SoftTimeLimitExceeded(), times=1)
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), EncodeError(SoftTimeLimitExceeded())], ids=repr)
+def test_the_soft_limit_does_not_end_the_waiting(place: Place, run: Run, error: Exception) -> None:
+    away(place, error, times=1)
     assert run().info is None
     assert place.state() == "SUCCESS"
 
@@ -339,16 +341,20 @@ def repeating(app: Celery, backend: type) -> Any:
 @pytest.mark.usefixtures("repeating")
 @pytest.mark.parametrize("track_started", [False, True])
 def test_a_backend_that_celery_asks_without_end_is_known_to_be_away(
-    place: Place, run: Run, track_started: bool
+    place: Place, run: Run, track_started: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away(place)
-    assert goes_back(run(track_started=track_started))
+    monkeypatch.setattr(outcomes, "BRIEF", 5)
+    away(place, ConnectionRefusedError("nobody listens"))
+    assert goes_back(run(track_started=track_started, time_limit=3))
     assert outcomes.OUTAGE.why == "ConnectionRefusedError: nobody listens"
 
 
-def test_the_main_process_does_not_ask_without_end(place: Place, repeating: Any) -> None:
-    away(place)
-    with pytest.raises(BackendGetMetaError), ended_in(2):
+def test_the_main_process_does_not_ask_without_end(
+    place: Place, repeating: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "BRIEF", 5)
+    away(place, ConnectionRefusedError("nobody listens"))
+    with pytest.raises(BackendGetMetaError), ended_in(5):
         repeating.get_state(TASK)
 
 

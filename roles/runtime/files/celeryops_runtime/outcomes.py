@@ -73,6 +73,11 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+def struck(error: BaseException) -> bool:
+    """Whether a time limit struck while kombu encoded something: it calls that an error of what was to be encoded."""
+    return isinstance(error, EncodeError) and any(isinstance(each, SoftTimeLimitExceeded) for each in error.args)
+
+
 class GoBack(BaseException):
     """This run cannot be brought to its end: its message goes back to the queue."""
 
@@ -200,9 +205,9 @@ def insist(operation: Callable[[], T], plain: tuple[type[BaseException], ...] = 
         run.waiting = False
         try:
             return operation()
-        except plain:
-            raise
         except Exception as raised:  # a time limit that strikes, too
+            if isinstance(raised, plain) and not struck(raised):
+                raise
             error = raised
         if run.is_over() and not run.waiting:  # a silent one may take all the time there is, once for all
             OUTAGE.begin(error)

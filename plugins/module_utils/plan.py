@@ -142,6 +142,7 @@ NEUTRAL: dict[str, Any] = {
     "worker_soft_shutdown_timeout": 0.0,
     "worker_enable_soft_shutdown_on_idle": False,
     "broker_connection_retry": True,
+    "worker_state_db": None,  # one file for all workers of a host; see revocations.py
 }
 #: The same, where the broker is RabbitMQ: with quorum queues.
 NEUTRAL_RABBITMQ: dict[str, Any] = {"worker_detect_quorum_queues": True, "task_queue_max_priority": None}

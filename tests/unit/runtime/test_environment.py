@@ -103,6 +103,14 @@ def test_what_an_application_may_not_change_is_as_celery_has_it() -> None:
     assert neutral.items() <= planning.make_plan(DECLARED)["settings"].items()
 
 
+def test_workers_do_not_share_the_file_of_revoked_tasks_that_an_application_names() -> None:
+    app = Celery("x", broker="memory://", set_as_current=False)
+    app.conf.worker_state_db = "/nowhere/celery.state"
+    settings.install(app, settings.made(planning.make_plan(DECLARED)["settings"], {}))
+    assert app.WorkController(app=app).statedb is None
+    assert rules.problems({**DECLARED, "celery_settings": {"worker_state_db": "/nowhere/celery.state"}})
+
+
 def test_what_an_application_says_of_the_tls_of_others_does_not_count() -> None:
     plan = planning.make_plan(DECLARED)
     urls = {"CELERY_BROKER_URL": plan["broker"]["url"], "CELERY_RESULT_BACKEND": plan["result_backend"]["url"]}

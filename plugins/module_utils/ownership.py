@@ -25,11 +25,16 @@ def found(mark: str = MARK, settings: str = SETTINGS) -> dict[str, str]:
 def problem(mark: Mapping[str, Any], names: Collection[str]) -> str | None:
     """Why a deployment that has, or had, these names may not have a host with this mark."""
     other, known = str(mark.get("deployment") or ""), [name for name in names if name]
-    if not other or not known or other in known:
+    if not other or other in known:
         return None
     which = (
         f" (there called '{mark.get('host')}', in the inventory '{mark.get('inventory')}')" if mark.get("host") else ""
     )
+    if not known:
+        return (
+            f"the host is that of the deployment '{other}'{which}, and this one has no name, so it could be another; "
+            f"use another host, or, where it is the same one, write 'celery_deployment: {other}'"
+        )
     return (
         f"the host is that of the deployment '{other}'{which}, and this one, '{known[0]}', would take its place; use "
         f"another host, or, where both are one that has a new name, write 'celery_replaces: {other}'"

@@ -142,6 +142,7 @@ NEUTRAL: dict[str, Any] = {
     "worker_soft_shutdown_timeout": 0.0,
     "worker_enable_soft_shutdown_on_idle": False,
     "broker_connection_retry": True,
+    "worker_state_db": None,  # one file for all workers of a host; see revocations.py
 }
 #: The same, where the broker is RabbitMQ: with quorum queues.
 NEUTRAL_RABBITMQ: dict[str, Any] = {"worker_detect_quorum_queues": True, "task_queue_max_priority": None}
@@ -1200,7 +1201,10 @@ def _over_tls(values: Mapping[str, Any], place: dict[str, Any]) -> dict[str, Any
 
 
 def _verification(values: Mapping[str, Any], broker_url: str, backend_url: str) -> dict[str, Any]:
-    """How clients verify the broker and the result backend: settings for those that are reached over TLS."""
+    """How clients verify the broker and the result backend; what an application says of others it used does not count.
+
+    Where the application itself says where results are, it says this, too.
+    """
 
     def authority(service: str) -> str | None:
         """The file of the CA whose word counts; none: the CAs that the host trusts."""
@@ -1208,11 +1212,11 @@ def _verification(values: Mapping[str, Any], broker_url: str, backend_url: str) 
         return values.get("celery_tls_ca_path") if ours else None
 
     tls = bool(values.get("celery_tls"))
-    settings = {
-        "broker_use_ssl": tls_options(broker_url, authority("celery_broker"), tls),
-        "redis_backend_use_ssl": tls_options(backend_url, authority("celery_result_backend"), tls),
-    }
-    return {name: options for name, options in settings.items() if options}
+    settings: dict[str, Any] = {"broker_use_ssl": tls_options(broker_url, authority("celery_broker"), tls) or None}
+    if backend_url:
+        options = tls_options(backend_url, authority("celery_result_backend"), tls)
+        settings["redis_backend_use_ssl"] = options or None
+    return settings
 
 
 def tls_options(url: str, authority: str | None, tls: bool) -> dict[str, Any]:

@@ -55,6 +55,8 @@ TAKEN = {
     ),
     **dict.fromkeys(("WATCHDOG_PID", "WATCHDOG_USEC"), "watchdog in celery_workers"),
 }
+#: The same, unless the application itself says where results are.
+TAKEN_RESULTS = dict.fromkeys(("CELERY_RESULT_BACKEND", "RESULT_BACKEND"), "celery_result_backend")
 #: Variables that change what a process consumes, how many tasks it runs or how it stops, and what to write instead.
 UNDOING = {
     r"REMAP_SIGTERM": "remove it, as a stop would kill running tasks",
@@ -78,8 +80,9 @@ def plan_or_problems(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
         plan, problems = values["__planned"]
         return plan, list(problems)
     found = _options(values.get("celery_service_options"))
+    taken = TAKEN if values.get("celery_result_backend") == "application" else TAKEN | TAKEN_RESULTS
     for variable in ("celery_environment", "celery_secret_environment"):
-        found += _environment(variable, values.get(variable))
+        found += _environment(variable, values.get(variable), taken)
     found += addresses.environment_problems("celery_environment", values.get("celery_environment"))
     found += addresses.settings_problems("celery_settings", values.get("celery_settings"))
     found += _places(values)
@@ -144,7 +147,7 @@ def _options(options: Any) -> list[str]:
     return found
 
 
-def _environment(variable: str, given: Any) -> list[str]:
+def _environment(variable: str, given: Any, taken: Mapping[str, str]) -> list[str]:
     """Every process of the application would refuse to start with a value that is no text. Values are not repeated."""
     if not given:
         return []
@@ -154,8 +157,8 @@ def _environment(variable: str, given: Any) -> list[str]:
     for name, value in given.items():
         if not isinstance(name, str) or not _VARIABLE.match(name):
             found.append(f"{variable} has the name {str(name)!r}; write letters, digits and '_' only")
-        elif name in TAKEN:
-            found.append(f"{variable}.{name} would be overruled by the plan; write {TAKEN[name]}")
+        elif name in taken:
+            found.append(f"{variable}.{name} would be overruled by the plan; write {taken[name]}")
         elif remedy := next((remedy for names, remedy in UNDOING.items() if re.fullmatch(names, name)), None):
             found.append(f"{variable}.{name} would change how workers or beat run, against the plan; {remedy}")
         elif "\0" in str(value):

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.celeryops.stack.plugins.module_utils import celery_names
 from ansible_collections.celeryops.stack.plugins.module_utils import plan as planning
 from ansible_collections.celeryops.stack.plugins.module_utils.rules import celery as rules
+from celery import Celery
 from celery.app.defaults import DEFAULTS
 from celeryops_runtime import environment, settings
 
@@ -75,6 +76,17 @@ def test_others_may_be_set(name: str) -> None:
     assert environment.undoing([name]) == []
 
 
+@pytest.mark.parametrize("name", ["CELERY_RESULT_BACKEND", "RESULT_BACKEND"])
+@pytest.mark.parametrize(("backend", "allowed"), [("redis", False), ("none", False), ("application", True)])
+def test_only_an_application_with_results_of_its_own_is_told_where_they_are(
+    name: str, backend: str, allowed: bool
+) -> None:
+    given = {**DECLARED, "celery_result_backend": backend, "celery_secret_environment": {name: "db+sqlite:///x"}}
+    found = rules.problems(given)
+    assert bool(found) != allowed
+    assert all("write celery_result_backend" in sentence for sentence in found)
+
+
 def test_what_a_host_takes_away_the_inventory_may_not_set() -> None:
     for name in environment.undoing(UNDOING):
         assert any(re.fullmatch(names, name) for names in rules.UNDOING)
@@ -89,6 +101,26 @@ def test_what_an_application_may_not_change_is_as_celery_has_it() -> None:
     neutral = planning.NEUTRAL | planning.NEUTRAL_RABBITMQ
     assert neutral == {name: DEFAULTS[name] for name in neutral}
     assert neutral.items() <= planning.make_plan(DECLARED)["settings"].items()
+
+
+def test_workers_do_not_share_the_file_of_revoked_tasks_that_an_application_names() -> None:
+    app = Celery("x", broker="memory://", set_as_current=False)
+    app.conf.worker_state_db = "/nowhere/celery.state"
+    settings.install(app, settings.made(planning.make_plan(DECLARED)["settings"], {}))
+    assert app.WorkController(app=app).statedb is None
+    assert rules.problems({**DECLARED, "celery_settings": {"worker_state_db": "/nowhere/celery.state"}})
+
+
+def test_what_an_application_says_of_the_tls_of_others_does_not_count() -> None:
+    plan = planning.make_plan(DECLARED)
+    urls = {"CELERY_BROKER_URL": plan["broker"]["url"], "CELERY_RESULT_BACKEND": plan["result_backend"]["url"]}
+    app = Celery("x", set_as_current=False)
+    app.conf.update(broker_use_ssl={"ssl_cert_reqs": None}, redis_backend_use_ssl={"ssl_cert_reqs": None})
+    settings.install(app, settings.made(plan["settings"], urls))
+    assert not app.connection_for_write().ssl
+    assert "ssl_cert_reqs" not in app.backend.connparams
+    own = planning.make_plan({**DECLARED, "celery_result_backend": "application"})
+    assert "redis_backend_use_ssl" not in own["settings"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery
 from celery.backends.base import KeyValueStoreBackend
 from celeryops_runtime import cli, login, objects, outcomes
+from celeryops_runtime.deadline import ended_in
 from celeryops_runtime.errors import ConfigurationError
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError
@@ -115,6 +116,15 @@ def test_who_is_just_restarted_is_asked_again(ask: Ask, backend: type[Results]) 
     assert ask() == ""
 
 
+def test_one_that_celery_would_ask_without_end_is_told_as_well(
+    ask: Ask, backend: type[Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Results, "exception_safe_to_retry", lambda self, error: True)
+    backend.error = ConnectionRefusedError(111, "refused")
+    with ended_in(5):
+        assert "does not answer ([Errno 111] refused)" in ask(settings={"result_backend_always_retry": True})
+
+
 def test_who_refuses_is_not_asked_again(ask: Ask, backend: type[Results]) -> None:
     backend.error, backend.times = AuthenticationError("no"), 1
     assert "refuses the login" in ask()
@@ -164,5 +174,7 @@ def test_the_command_has_its_options() -> None:
 def test_an_error_is_told_without_what_was_to_be_stored() -> None:
     error = OutOfMemoryError("Command # 1 (SETEX key 86400 s3cret-pw) of pipeline caused error: no memory")
     assert outcomes.said(error) == "OutOfMemoryError: no memory"
+    error = OperationalError("(psycopg.errors.DiskFull) no space left\n[SQL: UPDATE x]\n[parameters: ('s3cret-pw',)]")
+    assert outcomes.said(error) == "OperationalError: (psycopg.errors.DiskFull) no space left"
     assert outcomes.said(OperationalError("gone")) == "OperationalError: gone"
     assert outcomes.said(SoftTimeLimitExceeded()) == "it does not answer in time"

@@ -237,3 +237,13 @@ def test_only_celerys_own_handlers_are_replaced(tmp_path: Path) -> None:
     assert Logging._is_configured  # Celery calls again for each logger it sets up
     logs.replace_handlers(logger, ours)
     assert logger.handlers == [users, ours]
+
+
+def test_what_an_application_disables_without_naming_it_speaks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``dictConfig`` does so by default with every logger that is there, among them the one that reports failures."""
+    ours, theirs = logging.getLogger("celery.app.trace"), logging.getLogger("shop.silenced")
+    for each in (ours, theirs):
+        monkeypatch.setattr(each, "disabled", True)
+    logs.enable()
+    assert not ours.disabled
+    assert theirs.disabled

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from celery import Celery
@@ -30,6 +31,8 @@ SETTINGS = SimpleNamespace(
     DOOR="0815",
     ORDERS="order 0815",
     HANDLERS=(SimpleNamespace(token=SECRETS["TOKEN_OF_X"]),),
+    NOTE=json.dumps({"x": SECRETS["TOKEN_OF_X"]}),
+    LIBPQ=f"host=db {quote(PASSWORD)}",
     SITE_URL="https://shop.example.org/orders?page=2",
 )
 FORMS = ("br0ker", "second-one", "result-pa55", "somebody-elses", "in-query", "db-pa55word", "of\\x", "of\\\\x")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from amqp.exceptions import MessageNacked
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery, _state, beat, chord, signals, signature
 from celery.app import trace
@@ -17,13 +18,16 @@ from celery.app.amqp import AMQP
 from celery.app.task import Task
 from celery.backends.base import KeyValueStoreBackend
 from celery.backends.rpc import RPCBackend
-from celery.exceptions import Reject
+from celery.exceptions import BackendGetMetaError, Reject
 from celery.worker.consumer import consumer
 from celeryops_runtime import outcomes, readiness, retry
+from celeryops_runtime.deadline import MARGIN, ended_in
 from celeryops_runtime.notify import Notifier
 from celeryops_runtime.options import Options
 from celeryops_runtime.watchdog import Watchdog
 from kombu.connection import ConnectionPool
+from kombu.exceptions import EncodeError
+from kombu.exceptions import OperationalError as NotSent
 from redis.exceptions import AuthenticationError, OutOfMemoryError
 from redis.exceptions import ConnectionError as NoConnection
 
@@ -254,6 +258,21 @@ def test_while_others_cannot_store_no_task_begins_that_would_have_to(run: Run, r
     assert ran == ["began", "began"]
 
 
+def test_what_goes_back_is_not_handed_out_again_at_once(run: Run) -> None:
+    outcomes.OUTAGE.begin(ERRORS[0])
+    began = time.monotonic()
+    assert goes_back(run())
+    assert LIMIT - MARGIN <= time.monotonic() - began < LIMIT
+
+
+def test_it_waits_no_longer_than_the_backend_is_away(run: Run) -> None:
+    outcomes.OUTAGE.begin(ERRORS[0])
+    began = time.monotonic()
+    threading.Timer(0.2, outcomes.OUTAGE.end).start()
+    assert goes_back(run(time_limit=60))
+    assert 0.2 <= time.monotonic() - began < 30
+
+
 # --- after it ---------------------------------------------------------------------------------------------------------
 
 
@@ -292,10 +311,51 @@ def test_a_silent_backend_is_left_before_the_hard_limit(place: Place, run: Run, 
     assert time.monotonic() - began < LIMIT
 
 
-def test_the_soft_limit_does_not_end_the_waiting(place: Place, run: Run) -> None:
-    away(place, SoftTimeLimitExceeded(), times=1)
+@pytest.mark.parametrize("track_started", [False, True])
+def test_what_one_process_learns_of_a_silent_backend_all_know(place: Place, run: Run, track_started: bool) -> None:
+    away(place, hangs=True)
+    assert goes_back(run(track_started=track_started))
+    assert outcomes.OUTAGE.since, "or each task would go back again and again, until it is among the dead"
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), EncodeError(SoftTimeLimitExceeded())], ids=repr)
+def test_the_soft_limit_does_not_end_the_waiting(place: Place, run: Run, error: Exception) -> None:
+    away(place, error, times=1)
     assert run().info is None
     assert place.state() == "SUCCESS"
+
+
+@pytest.fixture
+def repeating(app: Celery, backend: type) -> Any:
+    """Asked again and again by Celery itself, as an application may want it."""
+
+    class Repeating(backend):  # type: ignore[misc, valid-type]
+        def exception_safe_to_retry(self, error: Exception) -> bool:
+            return isinstance(error, OSError)
+
+    app.conf.result_backend_always_retry = True
+    app._local.backend = outcomes.keep(Repeating(app=app))
+    return app.backend
+
+
+@pytest.mark.usefixtures("repeating")
+@pytest.mark.parametrize("track_started", [False, True])
+def test_a_backend_that_celery_asks_without_end_is_known_to_be_away(
+    place: Place, run: Run, track_started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "BRIEF", 5)
+    away(place, ConnectionRefusedError("nobody listens"))
+    assert goes_back(run(track_started=track_started, time_limit=3))
+    assert outcomes.OUTAGE.why == "ConnectionRefusedError: nobody listens"
+
+
+def test_the_main_process_does_not_ask_without_end(
+    place: Place, repeating: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "BRIEF", 5)
+    away(place, ConnectionRefusedError("nobody listens"))
+    with pytest.raises(BackendGetMetaError), ended_in(5):
+        repeating.get_state(TASK)
 
 
 def test_what_ignores_its_result_needs_no_backend(place: Place, run: Run) -> None:
@@ -328,6 +388,35 @@ def test_a_state_of_the_tasks_own_only_informs(place: Place, run: Run) -> None:
         place.error = None
 
     assert run(body).info is None
+
+
+def test_an_outcome_that_the_code_stores_itself_ends_no_task_that_cannot_go_back(place: Place, run: Run) -> None:
+    ran: list[str] = []
+    away(place)
+
+    def body(self: Any) -> None:
+        self.update_state(state="SUCCESS", meta=42)
+        ran.append("on")
+
+    assert not goes_back(run(body, acks_late=False))
+    assert ran == ["on"]
+
+
+@pytest.mark.parametrize("error", [MessageNacked(), NotSent("nobody listens")], ids=repr)
+def test_a_failed_tasks_callback_that_cannot_be_sent_brings_the_task_back(
+    app: Celery, run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    @app.task(name="x.told", shared=False)  # type: ignore[untyped-decorator]
+    def told(task_id: str) -> None:
+        """With one argument it is sent, with more it is called at once."""
+
+    monkeypatch.setattr(AMQP, "send_task_message", property(lambda _: refuse))
+    result = run(fail, request={"errbacks": [dict(told.s())]}, time_limit=10)
+    assert goes_back(result)
+    assert not outcomes.OUTAGE.since, "the backend is not at fault"
 
 
 def test_a_task_that_sends_another_need_not_hear_of_its_result(

@@ -76,7 +76,10 @@ def rejection(result: Any) -> Reject:
     return error
 
 
-@pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), OperationalError("gone"), ConnectionResetError()])
+@pytest.mark.parametrize(
+    "error",
+    [SoftTimeLimitExceeded(), EncodeError(SoftTimeLimitExceeded()), OperationalError("gone"), ConnectionResetError()],
+)
 def test_a_retry_that_is_not_taken_leaves_the_task_in_its_queue(send: Any, run: Run, error: Exception) -> None:
     send.append(failing(error))
 

@@ -27,10 +27,24 @@ def test_the_mark_of_a_host(tmp_path: Path) -> None:
     assert ownership.found(str(mark), str(tmp_path)) == {}
 
 
-@pytest.mark.parametrize("names", [["blog"], ["weblog", "blog"], [""], []])
+@pytest.mark.parametrize("names", [["blog"], ["weblog", "blog"]])
 def test_its_own_deployment_may_have_it(names: list[str]) -> None:
     assert ownership.problem({"deployment": "blog"}, names) is None
+
+
+@pytest.mark.parametrize("names", [["blog"], ["", ""], []])
+def test_what_is_nobodys_anybody_may_have(names: list[str]) -> None:
     assert ownership.problem({}, names) is None
+    assert ownership.problem({"deployment": ""}, names) is None
+
+
+@pytest.mark.parametrize("names", [["", ""], []])
+def test_one_without_a_name_may_not_have_anothers(names: list[str]) -> None:
+    """Such as a role that is used alone: it would take the place, and wipe out the mark."""
+    said = ownership.problem({"deployment": "blog", "host": "web1", "inventory": "mine"}, names)
+    assert said
+    assert "this one has no name" in said
+    assert "write 'celery_deployment: blog'" in said
 
 
 def test_another_may_not() -> None:

@@ -30,7 +30,7 @@ _SILENT = ("OSError", "ConnectionError", "TimeoutError", "OperationalError", "In
 
 
 def _kinds(error: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}
+    return {kind.__name__ for kind in type(outcomes.cause(error)).__mro__}
 
 
 #: Where the address and the login of a result backend stand: in the inventory, or in the application.

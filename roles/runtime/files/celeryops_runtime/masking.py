@@ -5,6 +5,7 @@ Celery hides settings by their names, and misses those that it does not know: ``
 settings, a cache's address, a reply of an application's own command.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -34,8 +35,12 @@ class Masking:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._whole = set(secrets)
-        # Also as it stands in an address, and as Python writes it.
-        forms = {form for text in self._whole for form in (text, quote(text, safe=""), repr(text)[1:-1])}
+        # Also as it stands in an address, where a slash may be left as it is, and as Python and JSON write it.
+        forms = {
+            form
+            for text in self._whole
+            for form in (text, quote(text, safe=""), quote(text), repr(text)[1:-1], json.dumps(text)[1:-1])
+        }
         long = sorted((re.escape(form) for form in forms if len(form) >= SHORTEST), key=len, reverse=True)
         self._part = re.compile("|".join(long)) if long else None
 

@@ -32,7 +32,7 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import signals, states
 from celery.app.trace import TraceInfo, trace_ok_t
-from celery.exceptions import InvalidTaskError, Reject
+from celery.exceptions import BackendError, InvalidTaskError, Reject
 from celery.utils.log import get_logger
 from kombu.exceptions import EncodeError, OperationalError
 
@@ -56,11 +56,26 @@ _MARKS = ("mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked")
 _CHORD = ("apply_chord", "set_chord_size")
 
 
+def cause(error: BaseException) -> BaseException:
+    """What a backend met that Celery asked several times (``result_backend_always_retry``, and always SQLAlchemy's)."""
+    return error.__cause__ if isinstance(error, BackendError) and error.__cause__ else error
+
+
 def said(error: BaseException) -> str:
-    """An error in words; redis-py's ``repr`` shows only its kind, and its text the command with all that was stored."""
+    """An error in words, without what was to be stored.
+
+    redis-py's ``repr`` shows only its kind, its text the whole command, and SQLAlchemy's the values of the statement.
+    """
+    error = cause(error)
     if isinstance(error, SoftTimeLimitExceeded):
         return "it does not answer in time"
-    return f"{type(error).__name__}: {str(error).rpartition('of pipeline caused error: ')[2]}"
+    text = str(error).rpartition("of pipeline caused error: ")[2].partition("\n[SQL: ")[0]
+    return f"{type(error).__name__}: {text}"
+
+
+def struck(error: BaseException) -> bool:
+    """Whether a time limit struck while kombu encoded something: it calls that an error of what was to be encoded."""
+    return isinstance(error, EncodeError) and any(isinstance(each, SoftTimeLimitExceeded) for each in error.args)
 
 
 class GoBack(BaseException):
@@ -112,10 +127,16 @@ class Run:
     #: The backend that is just asked to store, and until when it may take.
     backend: Any = None
     patience: float = 0.0
+    #: Whether it waits for another run, and not for the backend.
+    waiting: bool = False
+
+    def is_over(self) -> bool:
+        """Whether the backend has taken as long as it may."""
+        return time.monotonic() >= self.patience
 
     def may_go_on(self, why: str) -> None:
         """Nothing, while the backend may take."""
-        if time.monotonic() >= self.patience:
+        if self.is_over():
             raise GoBack(f"the result backend stores nothing: {OUTAGE.why or why}")
 
 
@@ -135,8 +156,14 @@ def _within(run: Run | None) -> Iterator[None]:
         _here.run = before
 
 
+def _limit(backend: Any) -> None:
+    """Celery may be told to ask a backend without end, in the main process too; what waits here knows until when."""
+    backend.max_retries = min(TRIES, TRIES if backend.max_retries is None else backend.max_retries)
+
+
 def ask(backend: Any) -> None:
     """Let this backend keep something small, and forget it; an error says why it cannot."""
+    _limit(backend)
     name = f"celeryops-{uuid4()}"
     with _within(None):  # here a failure is the answer, nothing to wait for
         backend.store_result(name, None, states.PENDING)
@@ -175,12 +202,15 @@ def insist(operation: Callable[[], T], plain: tuple[type[BaseException], ...] = 
         return operation()
     tries = 0
     while True:
+        run.waiting = False
         try:
             return operation()
-        except plain:
-            raise
         except Exception as raised:  # a time limit that strikes, too
+            if isinstance(raised, plain) and not struck(raised):
+                raise
             error = raised
+        if run.is_over() and not run.waiting:  # a silent one may take all the time there is, once for all
+            OUTAGE.begin(error)
         run.may_go_on(said(error))
         tries = tries + 1 if _answers(run.backend) else 0
         if tries == TRIES:
@@ -222,6 +252,7 @@ def may_wait() -> bool:
     run = _here.run
     if run is None or run.backend is None:
         return False
+    run.waiting = True
     run.may_go_on("another run of its chord's last part has not sent the body")
     return True
 
@@ -266,7 +297,7 @@ def _storing(backend: Any, store: Callable[..., Any]) -> Callable[..., Any]:
         run = _here.run
         if run is None or run.backend is not None:
             return operation()
-        if state in states.READY_STATES:
+        if state in states.READY_STATES and run.goes_back:
             return _store(backend, operation)
         try:
             return _store(backend, operation, BRIEF)
@@ -313,6 +344,20 @@ def _giving_up(fail: Callable[..., Any]) -> Callable[..., Any]:
     return failed
 
 
+def _sending(send: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(send)
+    def sent(*args: Any, **kwargs: Any) -> Any:
+        """A failed task's callbacks that the broker does not take are no fault of the backend, nor of the result."""
+        try:
+            return send(*args, **kwargs)
+        except UNPUBLISHED as error:
+            if _here.run and _here.run.goes_back:
+                raise GoBack(f"what follows it could not be sent: {said(error)}") from error
+            raise
+
+    return sent
+
+
 def _calling(prepare: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(prepare)
     def prepared(*args: Any, **kwargs: Any) -> Any:
@@ -332,12 +377,14 @@ def keep(backend: Any) -> Any:
     """Let no failure of this backend end in the loss of a task; not every backend does everything."""
     if "store_result" in vars(backend):
         return backend
+    _limit(backend)
     extended: dict[str, Callable[[Any], Any]] = {
         **{name: partial(_marking, backend, name) for name in _MARKS},
         **dict.fromkeys(_CHORD, partial(_needing, backend)),
         "store_result": partial(_storing, backend),
         "_get_task_meta_for": _reading,
         "chord_error_from_stack": _giving_up,
+        "_call_task_errbacks": _sending,
         "on_task_call": _calling,
     }
     for name, extend in extended.items():

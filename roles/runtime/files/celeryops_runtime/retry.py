@@ -81,7 +81,7 @@ def install(time_limit: float | None) -> None:
             with ended_in(_left(self, time_limit)):
                 return celerys_retry(self, *args, **kwargs)
         except Reject as exc:
-            if exc.requeue or not isinstance(exc.reason, outcomes.UNPUBLISHED):
+            if exc.requeue or not (isinstance(exc.reason, outcomes.UNPUBLISHED) or outcomes.struck(exc.reason)):
                 raise
             raise Reject(exc.reason, requeue=True) from exc
 

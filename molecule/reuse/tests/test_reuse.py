@@ -32,6 +32,7 @@ LEFT = {
     f"/etc/systemd/system/celery-workers.target.wants/{UNIT}",
     "/etc/systemd/system/multi-user.target.wants/celery-workers.target",
     "/usr/local/sbin/celery-run",
+    "/var/lib/celery/revoked.sqlite3",
 }
 
 
